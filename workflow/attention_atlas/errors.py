@@ -1,0 +1,13 @@
+"""The error a user can act on: it names the file, the row, the value, and what to do."""
+
+
+class AtlasError(Exception):
+    """A problem in what was given, told in full; the command line prints it without a traceback."""
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The hint " Did you mean 'x'?" for a mistyped name, or the list of all names where none is near."""
+    import difflib
+
+    match = difflib.get_close_matches(str(name), known, n=1)
+    return f" Did you mean {match[0]!r}?" if match else f" Known: {', '.join(map(repr, known))}."

@@ -1,0 +1,1 @@
+"""Paper: what is shown. Tables, numbers and figures; figures compute nothing."""

@@ -1,0 +1,1 @@
+"""The reference model shapes-tiny: architecture, tokenizer and training."""
