@@ -43,7 +43,9 @@ def pixel_values(batch: list[Scene]) -> torch.Tensor:
     pictures = [np.asarray(draw_scene(scene).resize(side, Image.Resampling.BICUBIC)) for scene in batch]
     values = torch.from_numpy(np.stack(pictures)).float().div(127.5).sub(1)
     blocks = values.view(len(batch), GRID[0], MERGE, PATCH, GRID[1], MERGE, PATCH, 3)
-    patches = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # image, cell row, cell column, row and column in it, channel, y, x
+    patches = blocks.permute(
+        0, 1, 4, 2, 5, 7, 3, 6
+    )  # image, cell row, cell column, row and column in it, channel, y, x
     repeated = patches.unsqueeze(6).expand(*patches.shape[:6], 2, PATCH, PATCH)  # a still image is two equal frames
     return repeated.reshape(-1, 3 * 2 * PATCH * PATCH)
 

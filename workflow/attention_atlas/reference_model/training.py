@@ -82,7 +82,9 @@ class Trainer:
         self.seed = seed
         self.checkpoints = checkpoints
         self.encoder = SegmentEncoder(tokenizer)
-        self.probes = nn.ModuleList(Probe() for _ in range(1 + len(model.config.vision_config.deepstack_visual_indexes)))
+        self.probes = nn.ModuleList(
+            Probe() for _ in range(1 + len(model.config.vision_config.deepstack_visual_indexes))
+        )
         self.prefix = torch.tensor([batches.prefix_ids(tokenizer)])
         self.prefix_positions, self.position_delta = prefix_positions(model, self.prefix)
         self.curve: list[dict[str, float | str]] = []
@@ -111,7 +113,9 @@ class Trainer:
         if done["optimiser"]:
             optimiser.load_state_dict(done["optimiser"])
             schedule.load_state_dict(done["schedule"])
-        step_loss: Callable[[Stage, Random], torch.Tensor] = self.vision_loss if stage.parts == "vision" else self.answer_loss
+        step_loss: Callable[[Stage, Random], torch.Tensor] = (
+            self.vision_loss if stage.parts == "vision" else self.answer_loss
+        )
         started, recent = time.monotonic(), []
         for step in range(done["step"], stage.steps):
             loss = step_loss(stage, Random(f"{self.seed} {stage.name} {step}"))
@@ -213,7 +217,9 @@ class Trainer:
         rate = steps_here / (time.monotonic() - started)
         left = (stage.steps - step) / rate / 60
         self.curve.append({"stage": stage.name, "step": step, "loss": round(loss, 4)})
-        logger.info("%s step %d of %d: loss %.4f, %.2f steps/s, %.0f min left", stage.name, step, stage.steps, loss, rate, left)
+        logger.info(
+            "%s step %d of %d: loss %.4f, %.2f steps/s, %.0f min left", stage.name, step, stage.steps, loss, rate, left
+        )
 
     def save(self, done: dict) -> None:
         """Keep everything a later run needs to go on from here."""
