@@ -1,7 +1,7 @@
 """Questions about a scene of shapes, with their answers, expected values and targets.
 
-Each asks for what the scene determines without doubt; who asks chooses what to ask about. The first wording of a question
-is the study's, the others are for training. A target is the index of a shape in the scene.
+Each asks for what the scene determines without doubt; who asks chooses what to ask about. The first wording of a
+question is the study's, the others are for training. A target is the index of a shape in the scene.
 """
 
 from collections import Counter
@@ -157,7 +157,7 @@ def name(shape: Shape) -> str:
 
 
 def place(shape: Shape) -> str:
-    """The place of a shape's centre in a grid of three by three: "top left", "top", ..., "centre", ..., "bottom right"."""
+    """The place of a shape's centre in a grid of three by three: "top left", "top", ..., "centre", ...."""
     x, y = shape.centre
     words = f"{ROWS[int(y * 3 // SIZE)]} {COLUMNS[int(x * 3 // SIZE)]}".strip()
     return words or "centre"

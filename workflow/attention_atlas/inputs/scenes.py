@@ -1,7 +1,8 @@
 """Scenes of coloured shapes: how they are laid out, and how their pictures and masks are drawn.
 
-A scene is a light background and 2-6 objects that do not overlap; an object is a kind, a colour and a box in pixels, which
-its shape fills. Everything is a function of the seed, in integers, so the same Pillow draws the same bytes everywhere.
+A scene is a light background and 2-6 objects that do not overlap; an object is a kind, a colour and a box in pixels,
+which its shape fills. Everything is a function of the seed, in integers, so the same Pillow
+draws the same bytes everywhere.
 """
 
 import csv

@@ -1,7 +1,7 @@
 """The demo study `shapes`: which scenes it has and what is asked of each, written once as samples.csv and objects.csv.
 
-48 scenes, twelve for each of purple present or absent x red present or absent, so that the two recognition questions can
-be compared fairly; answers that a scene leaves open are balanced over the study by choosing the less used one.
+48 scenes, twelve for each of purple present or absent x red present or absent, so that the two recognition questions
+can be compared fairly; answers that a scene leaves open are balanced over the study by choosing the less used one.
 """
 
 import csv

@@ -38,7 +38,7 @@ def scenes(random: Random, count: int) -> list[Scene]:
 
 
 def pixel_values(batch: list[Scene]) -> torch.Tensor:
-    """Normalised patches of the scenes' pictures, (images x patches, values), ordered as Qwen3-VL's processor orders them."""
+    """Normalised patches of the scenes' pictures, (images x patches, values), in the order of Qwen3-VL's processor."""
     side = (PIXELS, PIXELS)
     pictures = [np.asarray(draw_scene(scene).resize(side, Image.Resampling.BICUBIC)) for scene in batch]
     values = torch.from_numpy(np.stack(pictures)).float().div(127.5).sub(1)

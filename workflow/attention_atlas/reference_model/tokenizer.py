@@ -1,4 +1,4 @@
-"""The tokenizer of shapes-tiny: Qwen's byte-level BPE and special tokens, with merges learned on the study's language."""
+"""The tokenizer of shapes-tiny: Qwen's byte-level BPE and special tokens, with merges from the study's language."""
 
 import json
 from collections.abc import Iterable

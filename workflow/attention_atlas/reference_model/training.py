@@ -1,17 +1,16 @@
-"""Training of shapes-tiny in three stages: vision on dense targets, language on top, and both to the final answer style.
+"""Training of shapes-tiny in three stages: vision on dense targets, language on top, and all to the final answers.
 
 Every stage is a schedule of steps with its own learning rate; checkpoints outside the output folder let it resume.
 """
 
-import itertools
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +24,7 @@ from attention_atlas.reference_model.batches import IGNORED, NUM_CLASSES, Segmen
 from attention_atlas.reference_model.examples import QUESTIONS_PER_SCENE
 
 logger = logging.getLogger(__name__)
+SEED = 20261124
 NUM_CELLS = GRID[0] * GRID[1]
 NO_OBJECT_WEIGHT = 0.1
 POSITION_WEIGHT = 0.3
@@ -260,7 +260,7 @@ def attend_within_equal_images(module, query, key, value, attention_mask, scalin
     patches = NUM_CELLS * MERGE**2
     q, k, v = (t.unflatten(2, (-1, patches)).transpose(1, 2).flatten(0, 1) for t in (query, key, value))
     weights = functional.softmax(q @ k.transpose(-1, -2) * scaling, dim=-1)
-    attended = (weights.to(v.dtype) @ v).unflatten(0, (-1, query.shape[1]))  # image, head, patch, dim
+    attended = weights.to(v.dtype) @ v  # image, head, patch, dim
     return attended.transpose(1, 2).flatten(0, 1)[None], None
 
 
@@ -269,7 +269,7 @@ def equal_sized_images(model: Qwen3VLForConditionalGeneration) -> Iterator[None]
     """Train with what is fast on a CPU: eager text attention, one call for all images, patches by a matrix product."""
     AttentionInterface.register("equal_sized_images", attend_within_equal_images)
     before = {"text_config": model.config.text_config._attn_implementation, "vision_config": "sdpa"}
-    embed = model.model.visual.patch_embed
+    embed: Any = model.model.visual.patch_embed
     model.set_attn_implementation({"text_config": "eager", "vision_config": "equal_sized_images"})
     model.train()
     embed.forward = lambda patches: functional.linear(patches, embed.proj.weight.flatten(1), embed.proj.bias)
