@@ -1,0 +1,318 @@
+"""Settings: their types, defaults and meaning, from which the default YAML, the JSON schema and the docs table are made.
+
+Imported while Snakemake parses, so nothing heavy is imported here.
+"""
+
+import json
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from attention_atlas.errors import AtlasError, nearest
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Grid = Literal["native"] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+class Run(Section):
+    """One study asked of one model."""
+
+    study: Name = Field(description="folder of the study below data/")
+    model: Name = Field(description="name of an entry of config/models.yaml")
+    grid: Grid | None = Field(None, description="token grid of this run instead of the model's: native or [rows, cols]")
+
+
+class Extraction(Section):
+    """How samples are put through the model."""
+
+    batch_size: int = Field(96, ge=1, description="samples generated together; part of the numbers (order of sums)")
+    threads: int = Field(1, ge=1, description="torch threads of one job; part of the numbers (order of sums)")
+    system_prompt: str = Field("", description="text of a system turn before the query; empty = none")
+
+
+class Generation(Section):
+    """How answers are generated."""
+
+    max_new_tokens: int = Field(24, ge=1, description="most tokens of an answer")
+    do_sample: bool = Field(False, description="draw tokens instead of taking the most likely one; needs a seed")
+    temperature: float = Field(1.0, gt=0, description="temperature of drawing")
+    seed: int | None = Field(None, ge=0, description="seed of drawing, per sample")
+
+    @model_validator(mode="after")
+    def sampling_needs_a_seed(self) -> Self:
+        """Refuse sampling that nobody can repeat."""
+        if self.do_sample and self.seed is None:
+            raise ValueError("do_sample: true needs a seed, else nobody can repeat the run; set generation.seed")
+        return self
+
+
+class Capture(Section):
+    """What is kept of the attention."""
+
+    keys: Literal["vision", "all"] = Field("vision", description="vision: weights on vision tokens; all: on every key too")
+    rows: Literal["last", "all"] = Field("last", description="last: predicting rows; all: the prompt's whole matrix too")
+    full_samples: tuple[str, ...] = Field((), description="sample ids whose whole matrix is kept under rows: all")
+    value_weighted: bool = Field(False, description="keep weights times norm of the projected value too")
+
+    @model_validator(mode="after")
+    def whole_matrices_are_of_chosen_samples(self) -> Self:
+        """Refuse rows: all without the samples it is for."""
+        if self.rows == "all" and not self.full_samples:
+            raise ValueError("rows: all keeps a whole matrix per sample; name the samples in capture.full_samples")
+        return self
+
+
+class QueryType(Section):
+    """How answers to one type of query are found."""
+
+    answers: dict[str, tuple[str, ...]] = Field(description="each answer with its other spellings")
+    needs_target: bool = Field(False, description="whether a sample of this type must name its target objects")
+
+    @field_validator("answers")
+    @classmethod
+    def spellings_are_of_one_answer(cls, answers: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """Refuse a spelling of two answers."""
+        seen: dict[str, str] = {}
+        for answer, others in answers.items():
+            for spelling in {answer.lower(), *(other.lower() for other in others)}:
+                if spelling in seen:
+                    raise ValueError(f"{spelling!r} is a spelling of both {seen[spelling]!r} and {answer!r}")
+                seen[spelling] = answer
+        return answers
+
+
+class Steps(Section):
+    """Which generated token's map a statistic is about."""
+
+    selector: Literal["answer", "first", "final", "last", "all", "mean"] = Field(
+        "answer", description="answer: first token of the answer; first; final: last before the end; last; all; mean"
+    )
+
+
+class Pooling(Section):
+    """How heads become one map."""
+
+    heads: Literal["max", "mean"] = Field("max", description="pooling over heads that tables and figures show")
+
+
+class Bands(Section):
+    """Where entropy counts as low, medium or high, and layers as early, middle or late."""
+
+    entropy: tuple[float, float] = Field((1.5, 3.0), description="cuts of entropy, nats, at the reference number of cells")
+    reference_cells: int = Field(64, ge=2, description="number of vision tokens that the entropy cuts are for")
+    layers: tuple[int, int] = Field((11, 25), description="first middle and first late layer at the reference depth")
+    reference_layers: int = Field(36, ge=3, description="number of layers that the layer cuts are for")
+
+    @model_validator(mode="after")
+    def cuts_ascend(self) -> Self:
+        """Refuse cuts out of order."""
+        if not 0 < self.entropy[0] < self.entropy[1]:
+            raise ValueError(f"entropy cuts must ascend from above 0, not {list(self.entropy)}")
+        if not 0 < self.layers[0] < self.layers[1] < self.reference_layers:
+            raise ValueError(f"layer cuts must ascend between 0 and reference_layers, not {list(self.layers)}")
+        return self
+
+
+class Statistics(Section):
+    """Intervals over images."""
+
+    confidence: Fraction = Field(0.95, description="confidence level of intervals")
+    resamples: int = Field(9999, ge=99, description="bootstrap resamples")
+    seed: int = Field(0, ge=0, description="seed of the bootstrap")
+    min_images: int = Field(6, ge=2, description="fewest images that an interval is given for")
+
+
+class Figures(Section):
+    """How figures look."""
+
+    dpi: int = Field(300, ge=72, description="resolution of PNG figures")
+    smoothing: bool = Field(False, description="blend the cells of a map over the image instead of showing them")
+    gallery: tuple[str, ...] = Field((), description="sample ids of the gallery; empty = the first answered of each query")
+    layers_page: str = Field("", description="sample id of the all-layers page; empty = the gallery's third")
+
+
+NUMBERS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+QUERY_TYPES: dict[str, dict[str, Any]] = {
+    "counting": {
+        "answers": {str(number): [word, *(["no"] if number == 0 else [])] for number, word in enumerate(NUMBERS)},
+        "needs_target": False,
+    },
+    "recognition": {"answers": {"yes": ["yeah", "yep"], "no": ["nope"]}, "needs_target": False},
+    "attribute": {
+        "answers": {
+            **{colour: [] for colour in ("red", "green", "blue", "yellow", "orange", "black", "white", "brown", "pink")},
+            "purple": ["violet"],
+            "grey": ["gray"],
+        },
+        "needs_target": True,
+    },
+    "spatial": {
+        "answers": {
+            "left": [],
+            "right": [],
+            "top": ["upper middle", "top middle", "top centre", "top center"],
+            "bottom": ["lower middle", "bottom middle", "bottom centre", "bottom center"],
+            "centre": ["center", "middle"],
+            "top left": ["upper left", "top-left"],
+            "top right": ["upper right", "top-right"],
+            "bottom left": ["lower left", "bottom-left"],
+            "bottom right": ["lower right", "bottom-right"],
+        },
+        "needs_target": True,
+    },
+}
+
+
+class Settings(Section):
+    """The whole of config/config.yaml."""
+
+    runs: tuple[Run, ...] = Field(min_length=1, description="the studies and models to run")
+    shards: int = Field(4, ge=1, le=999, description="jobs that a run's images are divided over; fixed for a study's life")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="detail of the logs")
+    extraction: Extraction = Field(default_factory=Extraction)
+    generation: Generation = Field(default_factory=Generation)
+    capture: Capture = Field(default_factory=Capture)
+    query_types: dict[Name, QueryType] = Field(
+        default_factory=lambda: {name: QueryType(**parts) for name, parts in QUERY_TYPES.items()},
+        description="types of queries: their answers with other spellings, and whether a target is needed",
+    )
+    steps: Steps = Field(default_factory=Steps)
+    pooling: Pooling = Field(default_factory=Pooling)
+    bands: Bands = Field(default_factory=Bands)
+    statistics: Statistics = Field(default_factory=Statistics)
+    figures: Figures = Field(default_factory=Figures)
+
+    @field_validator("runs")
+    @classmethod
+    def runs_differ(cls, runs: tuple[Run, ...]) -> tuple[Run, ...]:
+        """Refuse the same study and model twice: both would write the same files."""
+        pairs = [(run.study, run.model) for run in runs]
+        twice = sorted({pair for pair in pairs if pairs.count(pair) > 1})
+        if twice:
+            raise ValueError(f"the same study and model twice: {', '.join(' x '.join(pair) for pair in twice)}")
+        return runs
+
+
+class ModelEntry(Section):
+    """One model of config/models.yaml: a hub id with its commit, or a local folder."""
+
+    hub: str | None = Field(None, description="hub id, organisation/name")
+    revision: str | None = Field(None, description="commit of the hub's repository: 40 hexadecimal digits")
+    path: str | None = Field(None, description="local folder with weights, configuration, tokenizer; used before the hub")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("bfloat16", description="number format of the weights in use")
+    grid: Grid = Field("native", description="native: the processor's choice; [rows, cols]: resize to that many tokens")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="device; auto: a GPU where there is one")
+
+    @model_validator(mode="after")
+    def weights_have_one_meaning(self) -> Self:
+        """Refuse weights that may change under the same name."""
+        if self.hub is None and self.path is None:
+            raise ValueError("needs `hub` with `revision`, or `path`")
+        if self.hub is not None and not is_commit(self.revision):
+            raise ValueError(
+                f"needs a pinned revision: 40 hexadecimal digits of a commit, not {self.revision!r} "
+                "(a branch name changes under you; take the commit from the hub's page of files)"
+            )
+        return self
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a full commit hash."""
+    return revision is not None and len(revision) == 40 and set(revision) <= set("0123456789abcdef")
+
+
+class Models(Section):
+    """The whole of config/models.yaml."""
+
+    models: dict[Name, ModelEntry]
+
+
+def load_settings(path: Path | str, overrides: dict[str, Any] | None = None) -> Settings:
+    """Read and check config.yaml, listing every problem; `overrides` replace top-level keys."""
+    return checked(Settings, {**read_yaml(path), **(overrides or {})}, path)
+
+
+def load_models(path: Path | str) -> dict[str, ModelEntry]:
+    """Read and check models.yaml, listing every problem."""
+    return checked(Models, read_yaml(path), path).models
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """The mapping that a YAML file holds."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AtlasError(f"{path} is not there; `git checkout {path}` brings the one that ships.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AtlasError(f"{path} cannot be read as YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise AtlasError(f"{path} must hold a mapping of settings, not {content!r}")
+    return content
+
+
+def checked(section: type[S], content: dict[str, Any], source: Path | str) -> S:
+    """Content as a section; a ValidationError becomes one error that lists each problem with its nearest valid name."""
+    try:
+        return section.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {describe(section, problem)}" for problem in error.errors(include_url=False)]
+        raise AtlasError(f"{source}: {len(lines)} problem(s)\n" + "\n".join(dict.fromkeys(lines))) from None
+
+
+def describe(section: type[Section], problem: Any) -> str:
+    """One line for one problem: where, what, and the nearest valid name."""
+    where = [str(part) for part in problem["loc"] if part not in ("native",) and not str(part).startswith(("tuple[", "literal"))]
+    place, given = ".".join(where), problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: unknown setting.{nearest(where[-1], known_keys(section, where[:-1]))}"
+    if problem["type"] == "literal_error":
+        options = [option.strip(" '") for option in problem["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return f"{place}: {given!r} is not one of {', '.join(options)}.{nearest(str(given), options)}"
+    if problem["type"] == "missing":
+        return f"{place}: is missing"
+    if problem["type"] == "value_error":
+        return f"{place}: {problem['ctx']['error']}".removeprefix(": ")
+    return f"{place}: {given!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def known_keys(section: Any, where: list[str]) -> list[str]:
+    """The keys that may stand at a place of the settings."""
+    for part in where:
+        section = section.model_fields[part].annotation if is_section(section) else section
+        while not is_section(section) and get_origin(section) is not None:
+            section = next((arg for arg in get_args(section) if is_section(arg)), get_args(section)[-1])
+    return list(section.model_fields) if is_section(section) else []
+
+
+def is_section(annotation: Any) -> bool:
+    """Whether an annotation is a section of settings."""
+    return isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, Section)
+
+
+def section_json(settings: Settings, *names: str) -> str:
+    """Named sections as JSON with sorted keys: what a rule passes to its command, and compares."""
+    return json.dumps({name: settings.model_dump(mode="json")[name] for name in names}, sort_keys=True)
+
+
+def effective_entry(run: Run, models: dict[str, ModelEntry]) -> ModelEntry:
+    """The model entry of a run, with the run's own grid where it names one."""
+    if run.model not in models:
+        raise AtlasError(f"config/config.yaml: runs: unknown model {run.model!r}.{nearest(run.model, list(models))}")
+    entry = models[run.model]
+    return entry if run.grid is None else entry.model_copy(update={"grid": run.grid})

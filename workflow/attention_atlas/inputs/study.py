@@ -1,0 +1,221 @@
+"""A study: its samples, objects and images, read with every problem listed before anything runs."""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.inputs.answers import canonical
+from attention_atlas.inputs.images import read_image
+
+SAMPLE_COLUMNS = (
+    *("sample_id", "image", "query_id", "query_type", "query"),
+    *("expected_answer", "condition", "target_object", "split"),
+)
+OBJECT_COLUMNS = ("image", "object_id", "label", "colour", "x_min", "y_min", "x_max", "y_max")
+BOX = ("x_min", "y_min", "x_max", "y_max")
+SPLITS = ("", "select", "evaluate")
+# What Qwen's tokenizers turn into one control id wherever it stands in a text.
+SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>|</?(?:tool_call|tool_response|think)>")
+SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MOST_PROBLEMS = 50
+
+
+@dataclass(frozen=True)
+class Study:
+    """Samples and objects as tables; the column `line` is a row's line in its file."""
+
+    folder: Path
+    samples: pd.DataFrame
+    objects: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """The study's name: that of its folder."""
+        return self.folder.name
+
+    def image_path(self, image: str) -> Path:
+        """The file of an image."""
+        return self.folder / "images" / image
+
+    def targets(self, sample_id: str) -> pd.DataFrame:
+        """The target objects of a sample, in the order of the objects table; no rows where it names none."""
+        sample = self.samples.loc[self.samples["sample_id"] == sample_id].iloc[0]
+        wanted = sample["target_object"].split("+") if sample["target_object"] else []
+        mine = self.objects["image"] == sample["image"]
+        return self.objects[mine & self.objects["object_id"].isin(wanted)]
+
+
+def read_study(folder: Path, query_types: Mapping[str, Any], images: bool = True) -> Study:
+    """Read and check a study; `query_types` are the settings' entries. Raises one AtlasError that lists every problem.
+
+    With `images` false the pictures are not opened (the analysis needs none of them).
+    """
+    samples, sample_problems = read_table(folder / "samples.csv", SAMPLE_COLUMNS, further_columns=False)
+    objects, object_problems = read_table(folder / "objects.csv", OBJECT_COLUMNS, further_columns=True)
+    problems = sample_problems + object_problems
+    if not problems:
+        sizes, image_problems = image_sizes(folder, samples, objects) if images else ({}, [])
+        problems = [
+            *check_samples(folder / "samples.csv", samples, query_types),
+            *check_targets(folder / "samples.csv", samples, objects),
+            *check_objects(folder / "objects.csv", objects, sizes),
+            *image_problems,
+        ]
+    if problems:
+        told = problems[:MOST_PROBLEMS]
+        more = [f"... and {len(problems) - len(told)} more"] if len(problems) > len(told) else []
+        raise AtlasError(f"{folder}: {len(problems)} problem(s)\n  " + "\n  ".join([*told, *more]))
+    objects = objects.astype({edge: float for edge in BOX})
+    return Study(folder, samples, objects)
+
+
+def read_table(path: Path, columns: tuple[str, ...], further_columns: bool) -> tuple[pd.DataFrame, list[str]]:
+    """A CSV as text columns with each row's `line`, and what is wrong with its shape."""
+    empty = pd.DataFrame(columns=[*columns, "line"])
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return empty, [f"{path}: there is no such file; columns: {','.join(columns)}"]
+    except UnicodeDecodeError as error:
+        return empty, [f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"]
+    reader = csv.reader(text.splitlines(keepends=True))
+    header = next(reader, [])
+    problems = [f"{path}, line 1: column {name!r} is missing" for name in columns if name not in header]
+    problems += [f"{path}, line 1: column {name!r} occurs twice" for name in sorted({n for n in header if header.count(n) > 1})]
+    if not further_columns:
+        problems += [
+            f"{path}, line 1: unknown column {name!r}.{nearest(name, list(columns))}" for name in header if name not in columns
+        ]
+    rows = []
+    for row in reader:
+        if len(row) not in (0, len(header)):
+            problems.append(f"{path}, line {reader.line_num}: has {len(row)} fields, the header has {len(header)}")
+        elif row:
+            rows.append([*row, reader.line_num])
+    if not rows:
+        problems.append(f"{path}: has no rows")
+    if problems:
+        return empty, problems
+    return pd.DataFrame(rows, columns=[*header, "line"]), []
+
+
+def check_samples(path: Path, samples: pd.DataFrame, query_types: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with single samples."""
+    first_line = samples.groupby("sample_id")["line"].first()
+    for row in samples.to_dict("records"):
+        here = f"{path}, line {row['line']}"
+        if not SAFE_ID.fullmatch(row["sample_id"]):
+            yield f"{here}: sample_id {row['sample_id']!r} must be letters, digits, '.', '_' or '-'"
+        elif first_line[row["sample_id"]] != row["line"]:
+            yield f"{here}: sample_id {row['sample_id']!r} occurs already in line {first_line[row['sample_id']]}"
+        if not row["query_id"]:
+            yield f"{here}: query_id is empty"
+        if not row["query"].strip():
+            yield f"{here}: query is empty"
+        special = SPECIAL_TOKEN.search(row["query"])
+        if special:
+            yield f"{here}: query {row['query']!r} contains the special token {special.group()!r}; write it differently"
+        if row["split"] not in SPLITS:
+            yield f"{here}: split {row['split']!r} is not select, evaluate or empty"
+        yield from check_answer(here, row, query_types)
+
+
+def check_answer(here: str, row: Mapping[str, str], query_types: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a sample's query type, expected answer and need of a target."""
+    query_type = query_types.get(row["query_type"])
+    if query_type is None:
+        yield f"{here}: unknown query_type {row['query_type']!r}.{nearest(row['query_type'], list(query_types))}"
+        return
+    answers = query_type["answers"]
+    expected = row["expected_answer"]
+    if expected and canonical(expected, answers) is None:
+        yield (
+            f"{here}: expected_answer {expected!r} is not in the vocabulary of query type {row['query_type']!r}."
+            f"{nearest(expected, list(answers))} (config: query_types.{row['query_type']}.answers)"
+        )
+    if query_type["needs_target"] and not row["target_object"]:
+        yield f"{here}: query type {row['query_type']!r} needs a target_object (objects.csv's object_id, several joined by +)"
+
+
+def check_targets(path: Path, samples: pd.DataFrame, objects: pd.DataFrame) -> Iterator[str]:
+    """Targets that no object of the sample's image answers to."""
+    known = objects.groupby("image")["object_id"].agg(list).to_dict()
+    for row in samples[samples["target_object"] != ""].to_dict("records"):
+        there = known.get(row["image"], [])
+        for target in row["target_object"].split("+"):
+            if target not in there:
+                hint = nearest(target, there) if there else " The image has no objects."
+                yield f"{path}, line {row['line']}: target_object {target!r} is not an object of {row['image']!r}.{hint}"
+
+
+def check_objects(path: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
+    """What is wrong with single objects; boxes are held against the sizes of the images that are known."""
+    first_line = objects.groupby(["image", "object_id"])["line"].first()
+    for row in objects.to_dict("records"):
+        here, key = f"{path}, line {row['line']}", (row["image"], row["object_id"])
+        if not SAFE_ID.fullmatch(row["object_id"]):
+            yield f"{here}: object_id {row['object_id']!r} must be letters, digits, '.', '_' or '-'"
+        elif first_line[key] != row["line"]:
+            yield f"{here}: object_id {row['object_id']!r} of {row['image']!r} occurs already in line {first_line[key]}"
+        try:
+            x_min, y_min, x_max, y_max = (float(row[edge]) for edge in BOX)
+        except ValueError:
+            yield f"{here}: the box {', '.join(repr(row[edge]) for edge in BOX)} must be four numbers"
+            continue
+        box = f"box [{x_min:g}, {y_min:g}, {x_max:g}, {y_max:g}]"
+        if not (x_min < x_max and y_min < y_max):
+            yield f"{here}: {box} has no area; x_min < x_max and y_min < y_max must hold"
+        width, height = sizes.get(row["image"], (float("inf"), float("inf")))
+        if not (x_min >= 0 and y_min >= 0 and x_max <= width and y_max <= height):
+            yield f"{here}: {box} reaches outside the image {row['image']!r} of {width} x {height} px"
+
+
+def image_sizes(
+    folder: Path, samples: pd.DataFrame, objects: pd.DataFrame
+) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """(width, height) of every image, and what is wrong with images and masks."""
+    sizes: dict[str, tuple[int, int]] = {}
+    problems = []
+    uses = [("samples.csv", samples), ("objects.csv", objects)]
+    for table, rows in uses:
+        for image, line in rows.groupby("image", sort=False)["line"].first().items():
+            if image in sizes:
+                continue
+            try:
+                sizes[str(image)] = read_image(inside(folder / "images", str(image))).size
+            except AtlasError as error:
+                problems.append(f"{folder / table}, line {line}: image {image!r}: {error}")
+                sizes[str(image)] = (10**9, 10**9)  # told already; its boxes are not held against it too
+    problems += mask_problems(folder, objects, sizes) if "mask" in objects else []
+    return sizes, problems
+
+
+def mask_problems(folder: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Masks that cannot be read, or are not of their image's size, or are empty."""
+    problems = []
+    for row in objects[objects["mask"] != ""].to_dict("records"):
+        here = f"{folder / 'objects.csv'}, line {row['line']}: mask {row['mask']!r}"
+        try:
+            with Image.open(inside(folder / "masks", row["mask"])) as mask:
+                if mask.size != sizes[row["image"]]:
+                    problems.append(f"{here} is {mask.size}, its image {sizes[row['image']]} px")
+                elif mask.convert("L").getbbox() is None:
+                    problems.append(f"{here} is empty")
+        except (OSError, AtlasError) as error:
+            problems.append(f"{here}: {error}")
+    return problems
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file named relative to a folder; refuses a name that leads out of it."""
+    path = folder / name
+    if not name or PurePosixPath(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+        raise AtlasError(f"{name!r} leads out of {folder}; put the file there and name it relative to that folder")
+    return path

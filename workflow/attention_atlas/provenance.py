@@ -1,0 +1,36 @@
+"""Where numbers come from: hashes of files, a fingerprint of code, versions of libraries."""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text_sha256(value: Any) -> str:
+    """SHA-256 of a value written as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def module_path(module: str) -> Path:
+    """The file of a module named relative to the package: "attention.capture"."""
+    return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def code_fingerprint(modules: Iterable[str]) -> str:
+    """One hash over the source of modules (names as in `module_path`)."""
+    return text_sha256({module: file_sha256(module_path(module)) for module in modules})
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """Installed versions by distribution name; what follows a plus sign (the build) is left out."""
+    return {name: importlib.metadata.version(name).split("+")[0] for name in names}

@@ -1,0 +1,271 @@
+"""The attention dataset: its schema, and how shards are written, checked, opened and read.
+
+A shard is a netCDF-4 file with one group per token grid ("/grid_8x8"); a run is the shards that its manifest lists.
+Everything that a variable means is in SCHEMA, which the files carry as attributes.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.provenance import file_sha256
+
+SCHEMA_VERSION = "1"
+ROW_CONVENTION = (
+    "Predicting rows: step s holds the attention of the position that predicts generated token s "
+    "(step 0 = last prompt position of the prefill, step s >= 1 = position of token s - 1)."
+)
+MANIFEST = "manifest.json"
+STOP_REASONS = ("end_token", "max_new_tokens", "error")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a variable is: its dims, dtype ("str" = text), meaning, unit, and what stands where there is nothing."""
+
+    dims: tuple[str, ...]
+    dtype: str
+    long_name: str
+    units: str = "1"
+    fill: Any = None
+    optional: bool = False
+
+    @property
+    def padding(self) -> Any:
+        """The value of cells past a sample's last step or prompt token."""
+        if self.fill is not None:
+            return self.fill
+        return {"s": "", "f": np.nan, "i": -1}[self.dtype[0]]
+
+
+HEADS = ("sample", "step", "layer", "head")
+STEPS = ("sample", "step")
+PROMPT = ("sample", "prompt_token")
+SCHEMA: dict[str, Variable] = {
+    "attention": Variable((*HEADS, "row", "col"), "float32", "attention weight of the predicting row on each vision token"),
+    "vision_mass": Variable(HEADS, "float32", "attention mass on all vision tokens"),
+    "first_token_mass": Variable(HEADS, "float32", "attention mass on the first token of the prompt"),
+    "prompt_text_mass": Variable(HEADS, "float32", "attention mass on the rest of the prompt's text"),
+    "generated_text_mass": Variable(HEADS, "float32", "attention mass on generated tokens"),
+    "value_weighted_attention": Variable(
+        (*HEADS, "row", "col"), "float32", "attention weight times norm of the projected value", optional=True
+    ),
+    "attention_all": Variable(
+        (*HEADS, "key"), "float32", "attention weight on every key: prompt tokens, then generated ones", optional=True
+    ),
+    "attention_prefill": Variable(
+        ("sample", "layer", "head", "query_token", "prompt_token"),
+        "float32",
+        "attention matrix of the prompt, for the samples chosen",
+        optional=True,
+    ),
+    "token_id": Variable(STEPS, "int32", "generated token id"),
+    "token_text": Variable(STEPS, "str", "generated token, decoded alone"),
+    "token_logprob": Variable(STEPS, "float32", "log-probability of the generated token", "nat"),
+    "next_token_entropy": Variable(STEPS, "float32", "entropy of the next-token distribution", "nat"),
+    "num_steps": Variable(("sample",), "int32", "number of generated tokens, the end token included"),
+    "generated_text": Variable(("sample",), "str", "generated text without special tokens"),
+    "stop_reason": Variable(("sample",), "str", f"why generation ended: {', '.join(STOP_REASONS)}"),
+    "error": Variable(("sample",), "str", "reason of a failed sample, empty for the rest"),
+    "input_ids": Variable(PROMPT, "int32", "prompt token id"),
+    "input_token_text": Variable(PROMPT, "str", "prompt token, decoded alone"),
+    "is_vision_token": Variable(PROMPT, "int8", "1 where the prompt token is a vision token", fill=0),
+    "query": Variable(("sample",), "str", "text of the query"),
+    "query_id": Variable(("sample",), "str", "id of the query"),
+    "query_type": Variable(("sample",), "str", "type of the query"),
+    "condition": Variable(("sample",), "str", "control condition, empty for the study itself"),
+    "image": Variable(("sample",), "str", "image file, relative to the study's images"),
+    "image_sha256": Variable(("sample",), "str", "SHA-256 of the image file"),
+    "image_height": Variable(("sample",), "int32", "height of the original image", "pixel"),
+    "image_width": Variable(("sample",), "int32", "width of the original image", "pixel"),
+    "processed_height": Variable(("sample",), "int32", "height of the image as the model saw it", "pixel"),
+    "processed_width": Variable(("sample",), "int32", "width of the image as the model saw it", "pixel"),
+    "row_edge": Variable(("sample", "row_border"), "float64", "borders of token rows in the original image", "pixel"),
+    "col_edge": Variable(("sample", "col_border"), "float64", "borders of token columns in the original image", "pixel"),
+}
+INTEGER_LABELS = ("step", "layer", "head", "row", "col", "prompt_token", "query_token", "key")
+REQUIRED_ATTRIBUTES = ("model", "num_layers", "num_heads", "row_convention", "schema_version")
+
+
+def grid_name(rows: int, cols: int) -> str:
+    """The name of the node of a token grid."""
+    return f"grid_{rows}x{cols}"
+
+
+def as_dataset(variables: Mapping[str, np.ndarray], samples: list[str], layers: list[int], attrs: dict) -> xr.Dataset:
+    """A node of the dataset from plain arrays: dims, labels, dtypes and attributes by SCHEMA."""
+    data = {
+        name: (
+            SCHEMA[name].dims,
+            np.asarray(values, dtype=object if SCHEMA[name].dtype == "str" else SCHEMA[name].dtype),
+            {"long_name": SCHEMA[name].long_name, "units": SCHEMA[name].units},
+        )
+        for name, values in variables.items()
+    }
+    dataset = xr.Dataset(data, attrs={**attrs, "row_convention": ROW_CONVENTION, "schema_version": SCHEMA_VERSION})
+    labels: dict[str, Any] = {dim: np.arange(dataset.sizes[dim]) for dim in INTEGER_LABELS if dim in dataset.sizes}
+    labels |= {"sample": np.asarray(samples, dtype=object), "layer": np.asarray(layers)}
+    return dataset.assign_coords(labels)
+
+
+def validate(dataset: xr.Dataset, where: str = "dataset") -> None:
+    """Refuse a node that breaks the contract, listing every breach."""
+    problems = [f"variable {name!r} is missing" for name, v in SCHEMA.items() if not v.optional and name not in dataset]
+    problems += [f"attribute {name!r} is missing" for name in REQUIRED_ATTRIBUTES if name not in dataset.attrs]
+    for name, variable in dataset.data_vars.items():
+        expected = SCHEMA.get(str(name))
+        if expected is None:
+            problems.append(f"variable {name!r} is not in the contract.{nearest(str(name), list(SCHEMA))}")
+        elif variable.dims != expected.dims:
+            problems.append(f"variable {name!r} has dims {variable.dims}, the contract says {expected.dims}")
+    if not problems:
+        problems = broken_values(dataset)
+    if problems:
+        raise AtlasError(f"{where} breaks the dataset contract:\n  " + "\n  ".join(problems))
+
+
+def broken_values(dataset: xr.Dataset) -> list[str]:
+    """What is wrong with the values of a node: ids twice, unknown stop reasons, failures without reason or with data."""
+    ids = dataset.indexes["sample"]
+    problems = [f"sample {name!r} occurs more than once" for name in ids[ids.duplicated()].unique()]
+    unknown = set(dataset["stop_reason"].values.tolist()) - set(STOP_REASONS)
+    problems += [f"stop_reason {reason!r} is not one of {', '.join(STOP_REASONS)}" for reason in sorted(unknown)]
+    failed = dataset["stop_reason"].values == "error"
+    told = dataset["error"].values != ""
+    problems += [f"sample {name!r}: stop_reason and error disagree" for name in ids[failed != told]]
+    empty = dataset["num_steps"].values == 0
+    problems += [f"sample {name!r}: num_steps must be 0 exactly where it failed" for name in ids[failed != empty]]
+    return problems
+
+
+def write_shard(path: Path, nodes: Mapping[str, xr.Dataset]) -> None:
+    """Write one shard: validated, compressed, the same bytes for the same values, and never seen half-written."""
+    for name, node in nodes.items():
+        validate(node, f"{path}, group /{name}")
+    tree = xr.DataTree.from_dict({f"/{name}": nodes[name] for name in sorted(nodes)})
+    encoding = {
+        f"/{name}": {
+            str(variable): {"zlib": True, "complevel": 4, "shuffle": True}
+            for variable, values in node.data_vars.items()
+            if values.dtype.kind in "fi"
+        }
+        for name, node in nodes.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    tree.to_netcdf(partial, engine="netcdf4", encoding=encoding)
+    commit(partial, path)
+
+
+def commit(partial: Path, path: Path) -> None:
+    """Put a finished file in its place: flushed to disk, then renamed."""
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_manifest(path: Path, shards: Iterable[Path]) -> None:
+    """List the shards of a run with their hashes; refuses files in the folder that are not among them."""
+    shards = sorted(shards)
+    strangers = sorted(set(path.parent.glob("*.nc")) - set(shards))
+    if strangers:
+        names = " ".join(map(str, strangers))
+        raise AtlasError(f"no rule makes these files; they would be mistaken for results. Remove them: rm {names}")
+    manifest = {
+        "study": path.parent.parent.name,
+        "model": path.parent.name,
+        "schema_version": SCHEMA_VERSION,
+        "shards": {shard.name: file_sha256(shard) for shard in shards},
+    }
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    commit(partial, path)
+
+
+def open_shards(paths: Iterable[Path]) -> xr.DataTree:
+    """The shards as one tree, lazily: samples in the order of the shards, padded to common steps and prompt tokens."""
+    nodes: dict[str, list[xr.Dataset]] = {}
+    for path in paths:
+        for name, node in xr.open_datatree(path, engine="netcdf4", chunks={}).children.items():
+            nodes.setdefault(name, []).append(node.to_dataset())
+    return xr.DataTree.from_dict({f"/{name}": joined(parts) for name, parts in sorted(nodes.items())})
+
+
+def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Nodes of one grid, one after the other."""
+    padding = {name: variable.padding for name, variable in SCHEMA.items()}
+    dataset = xr.concat(
+        parts,
+        dim="sample",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        fill_value=padding,
+        combine_attrs="drop_conflicts",
+    )
+    for name, variable in dataset.data_vars.items():
+        variable.attrs = {"long_name": SCHEMA[str(name)].long_name, "units": SCHEMA[str(name)].units}
+    return dataset
+
+
+def open_run(folder: str | Path) -> xr.DataTree:
+    """A run (results/attention/<study>/<model>) as one lazy tree of labelled arrays, one node per token grid.
+
+    Only the shards of its manifest are read. Where the run's answers table exists, `is_answer` (sample, step) and
+    `correct` (sample) are joined as coordinates.
+    """
+    folder = Path(folder)
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        raise AtlasError(f"{manifest} is not there: is this a run? Make it with `snakemake --cores all` or `dvc pull`.")
+    names = json.loads(manifest.read_text(encoding="utf-8"))["shards"]
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        raise AtlasError(f"{folder} lacks {', '.join(missing)} of its manifest. Fetch or make them: dvc pull, or snakemake.")
+    tree = open_shards(folder / name for name in names)
+    answers = answers_path(folder)
+    return with_answers(tree, pd.read_parquet(answers)) if answers.exists() else tree
+
+
+def answers_path(folder: Path) -> Path:
+    """The answers table beside a run: results/analysis/<study>/<model>/answers.parquet."""
+    absolute = folder.absolute()
+    return absolute.parents[2] / "analysis" / absolute.parent.name / absolute.name / "answers.parquet"
+
+
+def with_answers(tree: xr.DataTree, answers: pd.DataFrame) -> xr.DataTree:
+    """The tree with the answers joined: `is_answer` marks the steps of the answer span, `correct` is 1, 0 or -1."""
+    by_sample = answers.set_index("sample_id")
+
+    def join(node: xr.Dataset) -> xr.Dataset:
+        if "sample" not in node.dims:
+            return node
+        rows = by_sample.reindex(node.indexes["sample"])
+        step = node["step"].values[None, :]
+        first, last = (rows[name].fillna(-1).to_numpy()[:, None] for name in ("answer_step", "answer_last_step"))
+        is_answer = ((step >= first) & (step <= last) & (first >= 0)).astype("int8")
+        correct = rows["correct"].fillna(-1).to_numpy().astype("int8")
+        return node.assign_coords(is_answer=(STEPS, is_answer), correct=("sample", correct))
+
+    return tree.map_over_datasets(join)
+
+
+def sample(tree: xr.DataTree, sample_id: str) -> xr.Dataset:
+    """One sample's own block of a run, without padding: attention has dims (step, layer, head, row, col)."""
+    for node in tree.leaves:
+        if "sample" in node.indexes and sample_id in node.indexes["sample"]:
+            dataset = node.to_dataset().sel(sample=sample_id)
+            prompt = int((dataset["input_ids"] >= 0).sum())
+            return dataset.isel(step=slice(int(dataset["num_steps"])), prompt_token=slice(prompt))
+    known = [str(name) for node in tree.leaves if "sample" in node.indexes for name in node.indexes["sample"]]
+    hint = nearest(sample_id, known) if len(known) < 20 or known else ""
+    raise AtlasError(f"no sample {sample_id!r} in this run of {len(known)} samples.{hint[:200]}")
