@@ -62,8 +62,12 @@ class Generation(Section):
 class Capture(Section):
     """What is kept of the attention."""
 
-    keys: Literal["vision", "all"] = Field("vision", description="vision: weights on vision tokens; all: on every key too")
-    rows: Literal["last", "all"] = Field("last", description="last: predicting rows; all: the prompt's whole matrix too")
+    keys: Literal["vision", "all"] = Field(
+        "vision", description="vision: weights on vision tokens; all: on every key too"
+    )
+    rows: Literal["last", "all"] = Field(
+        "last", description="last: predicting rows; all: the prompt's whole matrix too"
+    )
     full_samples: tuple[str, ...] = Field((), description="sample ids whose whole matrix is kept under rows: all")
     value_weighted: bool = Field(False, description="keep weights times norm of the projected value too")
 
@@ -111,7 +115,9 @@ class Pooling(Section):
 class Bands(Section):
     """Where entropy counts as low, medium or high, and layers as early, middle or late."""
 
-    entropy: tuple[float, float] = Field((1.5, 3.0), description="cuts of entropy, nats, at the reference number of cells")
+    entropy: tuple[float, float] = Field(
+        (1.5, 3.0), description="cuts of entropy, nats, at the reference number of cells"
+    )
     reference_cells: int = Field(64, ge=2, description="number of vision tokens that the entropy cuts are for")
     layers: tuple[int, int] = Field((11, 25), description="first middle and first late layer at the reference depth")
     reference_layers: int = Field(36, ge=3, description="number of layers that the layer cuts are for")
@@ -140,7 +146,9 @@ class Figures(Section):
 
     dpi: int = Field(300, ge=72, description="resolution of PNG figures")
     smoothing: bool = Field(False, description="blend the cells of a map over the image instead of showing them")
-    gallery: tuple[str, ...] = Field((), description="sample ids of the gallery; empty = the first answered of each query")
+    gallery: tuple[str, ...] = Field(
+        (), description="sample ids of the gallery; empty = the first answered of each query"
+    )
     layers_page: str = Field("", description="sample id of the all-layers page; empty = the gallery's third")
 
 
@@ -156,7 +164,9 @@ QUERY_TYPES: dict[str, dict[str, Any]] = {
     "recognition": {"answers": {"yes": ["yeah", "yep"], "no": ["nope"]}, "needs_target": False},
     "attribute": {
         "answers": {
-            **{colour: [] for colour in ("red", "green", "blue", "yellow", "orange", "black", "white", "brown", "pink")},
+            **{
+                colour: [] for colour in ("red", "green", "blue", "yellow", "orange", "black", "white", "brown", "pink")
+            },
             "purple": ["violet"],
             "grey": ["gray"],
         },
@@ -183,7 +193,9 @@ class Settings(Section):
     """The whole of config/config.yaml."""
 
     runs: tuple[Run, ...] = Field(min_length=1, description="the studies and models to run")
-    shards: int = Field(4, ge=1, le=999, description="jobs that a run's images are divided over; fixed for a study's life")
+    shards: int = Field(
+        4, ge=1, le=999, description="jobs that a run's images are divided over; fixed for a study's life"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="detail of the logs")
     extraction: Extraction = Field(default_factory=Extraction)
     generation: Generation = Field(default_factory=Generation)
@@ -214,10 +226,16 @@ class ModelEntry(Section):
 
     hub: str | None = Field(None, description="hub id, organisation/name")
     revision: str | None = Field(None, description="commit of the hub's repository: 40 hexadecimal digits")
-    path: str | None = Field(None, description="local folder with weights, configuration, tokenizer; used before the hub")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("bfloat16", description="number format of the weights in use")
+    path: str | None = Field(
+        None, description="local folder with weights, configuration, tokenizer; used before the hub"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "bfloat16", description="number format of the weights in use"
+    )
     grid: Grid = Field("native", description="native: the processor's choice; [rows, cols]: resize to that many tokens")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="device; auto: a GPU where there is one")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="device; auto: a GPU where there is one"
+    )
 
     @model_validator(mode="after")
     def weights_have_one_meaning(self) -> Self:
@@ -277,7 +295,11 @@ def checked(section: type[S], content: dict[str, Any], source: Path | str) -> S:
 
 def describe(section: type[Section], problem: Any) -> str:
     """One line for one problem: where, what, and the nearest valid name."""
-    where = [str(part) for part in problem["loc"] if part not in ("native",) and not str(part).startswith(("tuple[", "literal"))]
+    where = [
+        str(part)
+        for part in problem["loc"]
+        if part not in ("native",) and not str(part).startswith(("tuple[", "literal"))
+    ]
     place, given = ".".join(where), problem["input"]
     if problem["type"] == "extra_forbidden":
         return f"{place}: unknown setting.{nearest(where[-1], known_keys(section, where[:-1]))}"
@@ -302,7 +324,11 @@ def known_keys(section: Any, where: list[str]) -> list[str]:
 
 def is_section(annotation: Any) -> bool:
     """Whether an annotation is a section of settings."""
-    return isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, Section)
+    return (
+        isinstance(annotation, type)
+        and not isinstance(annotation, types.GenericAlias)
+        and issubclass(annotation, Section)
+    )
 
 
 def section_json(settings: Settings, *names: str) -> str:

@@ -141,7 +141,9 @@ def accepted(values: dict[str, Any]) -> str:
         return f"[{', '.join(accepted(item) for item in values['prefixItems'])}]"
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = ", ".join(f"{sign} {values[bound]}" for bound, sign in bounds.items() if bound in values)
-    kind = {"array": "list", "object": "mapping", "null": "null"}.get(values.get("type", ""), values.get("type", "section"))
+    kind = {"array": "list", "object": "mapping", "null": "null"}.get(
+        values.get("type", ""), values.get("type", "section")
+    )
     return f"{kind} {limits}".strip()
 
 

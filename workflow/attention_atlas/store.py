@@ -50,7 +50,9 @@ HEADS = ("sample", "step", "layer", "head")
 STEPS = ("sample", "step")
 PROMPT = ("sample", "prompt_token")
 SCHEMA: dict[str, Variable] = {
-    "attention": Variable((*HEADS, "row", "col"), "float32", "attention weight of the predicting row on each vision token"),
+    "attention": Variable(
+        (*HEADS, "row", "col"), "float32", "attention weight of the predicting row on each vision token"
+    ),
     "vision_mass": Variable(HEADS, "float32", "attention mass on all vision tokens"),
     "first_token_mass": Variable(HEADS, "float32", "attention mass on the first token of the prompt"),
     "prompt_text_mass": Variable(HEADS, "float32", "attention mass on the rest of the prompt's text"),
@@ -89,7 +91,9 @@ SCHEMA: dict[str, Variable] = {
     "processed_height": Variable(("sample",), "int32", "height of the image as the model saw it", "pixel"),
     "processed_width": Variable(("sample",), "int32", "width of the image as the model saw it", "pixel"),
     "row_edge": Variable(("sample", "row_border"), "float64", "borders of token rows in the original image", "pixel"),
-    "col_edge": Variable(("sample", "col_border"), "float64", "borders of token columns in the original image", "pixel"),
+    "col_edge": Variable(
+        ("sample", "col_border"), "float64", "borders of token columns in the original image", "pixel"
+    ),
 }
 INTEGER_LABELS = ("step", "layer", "head", "row", "col", "prompt_token", "query_token", "key")
 REQUIRED_ATTRIBUTES = ("model", "num_layers", "num_heads", "row_convention", "schema_version")
@@ -230,7 +234,9 @@ def open_run(folder: str | Path) -> xr.DataTree:
     names = json.loads(manifest.read_text(encoding="utf-8"))["shards"]
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
-        raise AtlasError(f"{folder} lacks {', '.join(missing)} of its manifest. Fetch or make them: dvc pull, or snakemake.")
+        raise AtlasError(
+            f"{folder} lacks {', '.join(missing)} of its manifest. Fetch or make them: dvc pull, or snakemake."
+        )
     tree = open_shards(folder / name for name in names)
     answers = answers_path(folder)
     return with_answers(tree, pd.read_parquet(answers)) if answers.exists() else tree

@@ -1,7 +1,95 @@
-"""Commands of the phase attention."""
+"""Commands of the phase attention: extract shards, list them in a manifest."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging import Logger
+from pathlib import Path
+from typing import Annotated
 
 import typer
+
+from attention_atlas.cli.common import Log, Settings, logged, parse
 
 
 def add_commands(app: typer.Typer) -> None:
     """Register this phase's commands."""
+    app.command()(extract)
+    app.command()(manifest)
+
+
+def extract(
+    study: Annotated[Path, typer.Option(help="Folder of the study, data/<study>.")],
+    shard: Annotated[str, typer.Option(help="Number of the shard, three digits.")],
+    shards: Annotated[int, typer.Option(help="Number of shards that the study is divided into.")],
+    model: Annotated[str, typer.Option(help="Name of the model.")],
+    model_entry: Annotated[str, typer.Option(help="The model's entry of config/models.yaml, as JSON.")],
+    settings: Settings,
+    output: Annotated[Path, typer.Option(help="The shard, a netCDF file.")],
+    scratch: Annotated[Path, typer.Option(help="Folder where finished batches outlive an interruption.")] = Path(
+        "scratch"
+    ),
+    log: Log = None,
+) -> None:
+    """Ask a model the samples of one shard and keep its attention.
+
+    Reads the sections extraction, generation, capture and query_types of the settings.
+    """
+    with logged(log) as logger:
+        from attention_atlas.attention.extraction import ExtractionSettings, extract_shard
+        from attention_atlas.config import ModelEntry, checked
+
+        sections = parse(settings)
+        with shown_progress(logger, f"{study.name} x {model}, shard {shard}") as progress:
+            told = extract_shard(
+                study,
+                shard,
+                shards,
+                model,
+                checked(ModelEntry, parse(model_entry), f"model {model!r}"),
+                ExtractionSettings.from_sections(sections),
+                sections["query_types"],
+                scratch,
+                output,
+                progress,
+            )
+        logger.info("%s", json.dumps(told))
+
+
+def manifest(
+    shards: Annotated[list[Path], typer.Argument(help="The shards of the run.")],
+    output: Annotated[Path, typer.Option(help="The manifest, beside the shards.")],
+    log: Log = None,
+) -> None:
+    """List the shards of a run with their hashes; refuses files beside them that no rule makes."""
+    from attention_atlas.store import write_manifest
+
+    with logged(log):
+        write_manifest(output, shards)
+
+
+@contextmanager
+def shown_progress(logger: Logger, title: str) -> Iterator[Callable[[int, int], None]]:
+    """A live bar on a terminal, plain lines elsewhere: samples done, samples/s and time left."""
+    started = time.monotonic()
+    if sys.stderr.isatty():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        speed = TextColumn("{task.fields[speed]:.1f} samples/s")
+        with Progress("{task.description}", BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn()) as bar:
+            task = bar.add_task(title, total=None, speed=0.0)
+
+            def draw(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total, speed=done / (time.monotonic() - started))
+
+            yield draw
+    else:
+
+        def tell(done: int, total: int) -> None:
+            rate = done / (time.monotonic() - started)
+            left = (total - done) / rate
+            logger.info("%s: %d of %d samples, %.1f samples/s, %.0f s left", title, done, total, rate, left)
+
+        yield tell

@@ -21,7 +21,9 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @study_app.command()
-def shapes(output: Annotated[Path, typer.Option(help="Folder to write into.")], seed: int = 2026, log: Log = None) -> None:
+def shapes(
+    output: Annotated[Path, typer.Option(help="Folder to write into.")], seed: int = 2026, log: Log = None
+) -> None:
     """Write samples.csv and objects.csv of the demo study of coloured shapes."""
     from attention_atlas.inputs.shapes_study import write_study
 

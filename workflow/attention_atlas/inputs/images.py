@@ -16,7 +16,9 @@ def read_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
-                raise AtlasError(f"{path}: has {image.n_frames} frames; save the frame that is meant as a file of its own")
+                raise AtlasError(
+                    f"{path}: has {image.n_frames} frames; save the frame that is meant as a file of its own"
+                )
             image.load()
             return to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:

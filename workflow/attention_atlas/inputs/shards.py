@@ -2,10 +2,12 @@
 
 import csv
 import hashlib
+import io
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from attention_atlas.errors import AtlasError
 
 # What the extraction reads of a row; the other columns mean something to the analysis alone.
 EXTRACTED_COLUMNS = ("sample_id", "image", "query", "query_id", "query_type", "condition")
@@ -16,16 +18,37 @@ def shard_of(image: str, shards: int) -> str:
     return f"{int(hashlib.sha256(image.encode()).hexdigest(), 16) % shards:03d}"
 
 
-def rows_by_shard(samples_csv: Path | str, shards: int) -> dict[str, list[dict[str, str]]]:
-    """Shard -> its rows of samples.csv, in the table's order."""
-    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
-    with Path(samples_csv).open(newline="", encoding="utf-8-sig") as table:
-        for row in csv.DictReader(table):
-            rows[shard_of(row["image"], shards)].append(row)
-    return dict(rows)
+def shards_of(samples_csv: Path | str, shards: int) -> dict[str, list[dict[str, str]]]:
+    """Shard -> its rows of samples.csv, in the table's order; shards without an image are left out.
+
+    Refuses a table that cannot be divided; whether the rows themselves are in order is for `read_study` to say.
+    """
+    rows: dict[str, list[dict[str, str]]] = {}
+    for line, row in rows_of(Path(samples_csv)):
+        if not row["image"]:
+            raise AtlasError(f"{samples_csv}, line {line}: image is empty; see all problems with `atlas validate`")
+        rows.setdefault(shard_of(row["image"], shards), []).append(row)
+    if not rows:
+        raise AtlasError(f"{samples_csv}: has no samples")
+    return dict(sorted(rows.items()))
+
+
+def rows_of(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV with the line that each ends in; cells that a short row lacks are empty."""
+    try:
+        reader = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline=""), restval="", strict=True)
+        rows = [(reader.line_num, row) for row in reader]
+    except FileNotFoundError:
+        raise AtlasError(f"{table}: there is no such file; a study is data/<study>/samples.csv and more") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AtlasError(f"{table}: cannot be read as UTF-8 CSV ({error})") from None
+    missing = [column for column in EXTRACTED_COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise AtlasError(f"{table}, line 1: column(s) missing: {', '.join(missing)}")
+    return rows
 
 
 def digest(rows: Iterable[Mapping[str, str]]) -> str:
     """A hash of what the extraction reads of rows."""
-    read = [[row.get(column) or "" for column in EXTRACTED_COLUMNS] for row in rows]
+    read = [[row[column] for column in EXTRACTED_COLUMNS] for row in rows]
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,16 +52,16 @@ class Study:
         return self.objects[mine & self.objects["object_id"].isin(wanted)]
 
 
-def read_study(folder: Path, query_types: Mapping[str, Any], images: bool = True) -> Study:
+def read_study(folder: Path, query_types: Mapping[str, Any], images: Collection[str] | None = None) -> Study:
     """Read and check a study; `query_types` are the settings' entries. Raises one AtlasError that lists every problem.
 
-    With `images` false the pictures are not opened (the analysis needs none of them).
+    `images` names those to open and check, None = all (a shard opens its own, the analysis none).
     """
     samples, sample_problems = read_table(folder / "samples.csv", SAMPLE_COLUMNS, further_columns=False)
     objects, object_problems = read_table(folder / "objects.csv", OBJECT_COLUMNS, further_columns=True)
     problems = sample_problems + object_problems
     if not problems:
-        sizes, image_problems = image_sizes(folder, samples, objects) if images else ({}, [])
+        sizes, image_problems = image_sizes(folder, samples, objects, images)
         problems = [
             *check_samples(folder / "samples.csv", samples, query_types),
             *check_targets(folder / "samples.csv", samples, objects),
@@ -88,10 +88,14 @@ def read_table(path: Path, columns: tuple[str, ...], further_columns: bool) -> t
     reader = csv.reader(text.splitlines(keepends=True))
     header = next(reader, [])
     problems = [f"{path}, line 1: column {name!r} is missing" for name in columns if name not in header]
-    problems += [f"{path}, line 1: column {name!r} occurs twice" for name in sorted({n for n in header if header.count(n) > 1})]
+    problems += [
+        f"{path}, line 1: column {name!r} occurs twice" for name in sorted({n for n in header if header.count(n) > 1})
+    ]
     if not further_columns:
         problems += [
-            f"{path}, line 1: unknown column {name!r}.{nearest(name, list(columns))}" for name in header if name not in columns
+            f"{path}, line 1: unknown column {name!r}.{nearest(name, list(columns))}"
+            for name in header
+            if name not in columns
         ]
     rows = []
     for row in reader:
@@ -178,22 +182,22 @@ def check_objects(path: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[i
 
 
 def image_sizes(
-    folder: Path, samples: pd.DataFrame, objects: pd.DataFrame
+    folder: Path, samples: pd.DataFrame, objects: pd.DataFrame, wanted: Collection[str] | None
 ) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """(width, height) of every image, and what is wrong with images and masks."""
+    """(width, height) of the wanted images, and what is wrong with them and their masks."""
     sizes: dict[str, tuple[int, int]] = {}
     problems = []
-    uses = [("samples.csv", samples), ("objects.csv", objects)]
-    for table, rows in uses:
+    for table, rows in (("samples.csv", samples), ("objects.csv", objects)):
         for image, line in rows.groupby("image", sort=False)["line"].first().items():
-            if image in sizes:
+            if image in sizes or (wanted is not None and image not in wanted):
                 continue
             try:
                 sizes[str(image)] = read_image(inside(folder / "images", str(image))).size
             except AtlasError as error:
                 problems.append(f"{folder / table}, line {line}: image {image!r}: {error}")
                 sizes[str(image)] = (10**9, 10**9)  # told already; its boxes are not held against it too
-    problems += mask_problems(folder, objects, sizes) if "mask" in objects else []
+    opened = objects[objects["image"].isin(sizes)]
+    problems += mask_problems(folder, opened, sizes) if "mask" in objects else []
     return sizes, problems
 
 

@@ -1,0 +1,183 @@
+"""Models: from an entry of config/models.yaml to weights and processor ready to be asked, with their provenance."""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from PIL import Image
+from transformers import Qwen3VLForConditionalGeneration, Qwen3VLMoeForConditionalGeneration
+from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
+
+from attention_atlas.attention.capture import KERNEL
+from attention_atlas.config import ModelEntry
+from attention_atlas.errors import AtlasError
+from attention_atlas.provenance import file_sha256
+
+logger = logging.getLogger(__name__)
+ARCHITECTURES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VLMoeForConditionalGeneration}
+NEEDED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
+MOST_STRETCH = 0.05
+
+
+class StillImageProcessor(Qwen3VLProcessor):
+    """Qwen3-VL's processor without its video part, which alone needs torchvision."""
+
+    def __init__(self, image_processor=None, tokenizer=None, chat_template=None, **_: Any) -> None:
+        super().__init__(image_processor, tokenizer, video_processor=None, chat_template=chat_template)
+
+
+@dataclass(frozen=True)
+class VisionLanguageModel:
+    """A model with its processor; `weights_sha256` names the weights whatever folder they lie in."""
+
+    name: str
+    model: Any
+    processor: StillImageProcessor
+    grid: str | tuple[int, int]
+    revision: str
+    weights_sha256: str
+
+    @property
+    def text_config(self) -> Any:
+        """The configuration of the language model."""
+        return self.model.config.get_text_config()
+
+    @property
+    def captured_layers(self) -> list[int]:
+        """Depth indices of the full-attention layers."""
+        types = (
+            getattr(self.text_config, "layer_types", None) or ["full_attention"] * self.text_config.num_hidden_layers
+        )
+        return [layer for layer, kind in enumerate(types) if kind == "full_attention"]
+
+    @property
+    def cell_pixels(self) -> int:
+        """Side of the square of processed pixels behind one vision token."""
+        return self.processor.image_processor.patch_size * self.processor.image_processor.merge_size
+
+
+def load(name: str, entry: ModelEntry) -> VisionLanguageModel:
+    """Load a model for inference with the capturing attention; errors say what to do where it cannot be had."""
+    folder = model_folder(name, entry)
+    processor = load_processor(name, folder)
+    check_grid(name, entry.grid, processor)
+    model = load_weights(name, folder, entry)
+    return VisionLanguageModel(
+        name=name,
+        model=model,
+        processor=processor,
+        grid=entry.grid,
+        revision=entry.revision or "local folder",
+        weights_sha256=weights_sha256(folder.glob("*.safetensors")),
+    )
+
+
+def model_folder(name: str, entry: ModelEntry) -> Path:
+    """The local folder of a model: its `path`, or the hub's snapshot of the pinned commit."""
+    if entry.path is not None:
+        if not (Path(entry.path) / "config.json").is_file():
+            raise AtlasError(
+                f"model {name!r}: {entry.path} holds no config.json. Put the checkpoint's files there, "
+                "or correct `path` in config/models.yaml"
+            )
+        return Path(entry.path)
+    try:
+        return Path(snapshot_download(entry.hub, revision=entry.revision, allow_patterns=NEEDED_FILES))
+    except Exception as error:  # the hub's client raises many kinds: no network, no such repository, no such commit
+        raise AtlasError(
+            f"model {name!r}: cannot get {entry.hub} at commit {entry.revision} ({type(error).__name__}: {error}). "
+            "Check the network and the commit, or download the files elsewhere and name their folder as `path` "
+            f"of {name!r} in config/models.yaml"
+        ) from error
+
+
+def load_processor(name: str, folder: Path) -> StillImageProcessor:
+    """The tokenizer, chat template and image processor of a checkpoint."""
+    try:
+        return StillImageProcessor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise AtlasError(f"model {name!r}: {folder} has no usable processor files ({error})") from error
+
+
+def load_weights(name: str, folder: Path, entry: ModelEntry) -> Any:
+    """The weights on their device, text attention captured, vision attention by the stock kernel."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder)
+    architecture = ARCHITECTURES.get(config.model_type)
+    if architecture is None:
+        raise AtlasError(
+            f"model {name!r}: {folder} is a {config.model_type!r}; models that can be asked: {', '.join(ARCHITECTURES)}"
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise AtlasError(f"model {name!r}: {folder} holds no *.safetensors weights; put the checkpoint's files there")
+    model = architecture.from_pretrained(
+        folder,
+        config=config,
+        dtype=getattr(torch, entry.dtype),
+        attn_implementation={"text_config": KERNEL, "vision_config": "sdpa"},
+    )
+    return model.to(device_of(entry)).eval()
+
+
+def device_of(entry: ModelEntry) -> torch.device:
+    """The device of an entry; auto takes a GPU where there is one."""
+    if entry.device != "auto":
+        return torch.device(entry.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def weights_sha256(files: Iterable[Path]) -> str:
+    """One hash over a model's weight files, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def check_grid(name: str, grid: str | tuple[int, int], processor: StillImageProcessor) -> None:
+    """Refuse a grid that the processor would not keep."""
+    if isinstance(grid, str):
+        return
+    images = processor.image_processor
+    cell = images.patch_size * images.merge_size
+    pixels = grid[0] * grid[1] * cell**2
+    least, most = images.size.shortest_edge, images.size.longest_edge
+    if not least <= pixels <= most:
+        raise AtlasError(
+            f"model {name!r}: grid {list(grid)} means {grid[0] * cell} x {grid[1] * cell} px = {pixels} px, but its processor "
+            f"keeps {least} to {most} px: {least // cell**2} to {most // cell**2} cells. Choose another grid, or native"
+        )
+
+
+def resize_to_grid(image: Image.Image, grid: str | tuple[int, int], cell: int) -> Image.Image:
+    """The image as the processor is to see it: unchanged (native), or of rows x cols cells of `cell` pixels."""
+    if isinstance(grid, str):
+        return image
+    rows, cols = grid
+    return image.resize((cols * cell, rows * cell), Image.Resampling.BICUBIC)
+
+
+def stretch(image: Image.Image, grid: str | tuple[int, int]) -> float:
+    """How much a grid changes the aspect ratio of an image: 0 = kept, 0.1 = one side 10 % longer."""
+    if isinstance(grid, str):
+        return 0.0
+    ratio = (image.width / image.height) / (grid[1] / grid[0])
+    return max(ratio, 1 / ratio) - 1
+
+
+def warn_of_stretched(names: list[str], grid: str | tuple[int, int]) -> None:
+    """Tell how many images a grid distorts by more than `MOST_STRETCH`."""
+    if names:
+        logger.warning(
+            "grid %s changes the aspect ratio of %d image(s) by more than %d %%: %s. With `grid: native` it is kept",
+            grid,
+            len(names),
+            round(100 * MOST_STRETCH),
+            ", ".join(names[:5]) + (", ..." if len(names) > 5 else ""),
+        )
