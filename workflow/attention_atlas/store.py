@@ -95,6 +95,7 @@ SCHEMA: dict[str, Variable] = {
         ("sample", "col_border"), "float64", "borders of token columns in the original image", "pixel"
     ),
 }
+MASS_VARIABLES = ("vision_mass", "first_token_mass", "prompt_text_mass", "generated_text_mass")
 INTEGER_LABELS = ("step", "layer", "head", "row", "col", "prompt_token", "query_token", "key")
 REQUIRED_ATTRIBUTES = ("model", "num_layers", "num_heads", "row_convention", "schema_version")
 
@@ -151,21 +152,33 @@ def broken_values(dataset: xr.Dataset) -> list[str]:
 
 
 def write_shard(path: Path, nodes: Mapping[str, xr.Dataset]) -> None:
-    """Write one shard: validated, compressed, the same bytes for the same values, and never seen half-written."""
+    """Write one shard: every node validated, in the order of their names."""
     for name, node in nodes.items():
         validate(node, f"{path}, group /{name}")
-    tree = xr.DataTree.from_dict({f"/{name}": nodes[name] for name in sorted(nodes)})
+    write_tree(path, xr.DataTree.from_dict({f"/{name}": nodes[name] for name in sorted(nodes)}))
+
+
+def write_tree(path: Path, tree: xr.DataTree) -> None:
+    """Write a tree as netCDF: compressed, the same bytes for the same values, and never seen half-written."""
     encoding = {
-        f"/{name}": {
+        node.path: {
             str(variable): {"zlib": True, "complevel": 4, "shuffle": True}
             for variable, values in node.data_vars.items()
             if values.dtype.kind in "fi"
         }
-        for name, node in nodes.items()
+        for node in tree.subtree
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     tree.to_netcdf(partial, engine="netcdf4", encoding=encoding)
+    commit(partial, path)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as parquet, never seen half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    table.to_parquet(partial, index=False)
     commit(partial, path)
 
 
@@ -179,7 +192,7 @@ def commit(partial: Path, path: Path) -> None:
 def write_manifest(path: Path, shards: Iterable[Path]) -> None:
     """List the shards of a run with their hashes; refuses files in the folder that are not among them."""
     shards = sorted(shards)
-    strangers = sorted(set(path.parent.glob("*.nc")) - set(shards))
+    strangers = sorted(set(path.parent.glob("[!.]*")) - {*shards, path})
     if strangers:
         names = " ".join(map(str, strangers))
         raise AtlasError(f"no rule makes these files; they would be mistaken for results. Remove them: rm {names}")
@@ -187,11 +200,37 @@ def write_manifest(path: Path, shards: Iterable[Path]) -> None:
         "study": path.parent.parent.name,
         "model": path.parent.name,
         "schema_version": SCHEMA_VERSION,
+        **common_attributes(shards, ("num_layers", "num_heads", "weights_sha256")),
         "shards": {shard.name: file_sha256(shard) for shard in shards},
     }
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     commit(partial, path)
+
+
+def manifest_of(path: Path) -> dict[str, Any]:
+    """The content of a run's manifest."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AtlasError(
+            f"{path} is not there: is this a run? Make it with `snakemake --cores all` or `dvc pull`."
+        ) from None
+
+
+def common_attributes(shards: Iterable[Path], names: Iterable[str]) -> dict[str, Any]:
+    """Attributes that all nodes of all shards must share; refuses shards of different models."""
+    found: dict[str, set[Any]] = {name: set() for name in names}
+    for path in shards:
+        with xr.open_datatree(path, engine="netcdf4") as tree:
+            for name, values in found.items():
+                values |= {getattr(node.attrs[name], "item", lambda v=node.attrs[name]: v)() for node in tree.leaves}
+    differing = [name for name, values in found.items() if len(values) > 1]
+    if differing:
+        raise AtlasError(
+            f"the shards differ in {', '.join(differing)}: they are of different models. Remove them and run again"
+        )
+    return {name: values.pop() for name, values in found.items()}
 
 
 def open_shards(paths: Iterable[Path]) -> xr.DataTree:
@@ -228,10 +267,7 @@ def open_run(folder: str | Path) -> xr.DataTree:
     `correct` (sample) are joined as coordinates.
     """
     folder = Path(folder)
-    manifest = folder / MANIFEST
-    if not manifest.exists():
-        raise AtlasError(f"{manifest} is not there: is this a run? Make it with `snakemake --cores all` or `dvc pull`.")
-    names = json.loads(manifest.read_text(encoding="utf-8"))["shards"]
+    names = manifest_of(folder / MANIFEST)["shards"]
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         raise AtlasError(

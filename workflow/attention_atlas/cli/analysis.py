@@ -1,7 +1,127 @@
-"""Commands of the phase analysis."""
+"""Commands of the phase analysis: describe maps, find answers, summarise. None of them needs torch."""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
+
+from attention_atlas.cli.common import Log, Settings, logged, parse
+
+Shards = Annotated[list[Path], typer.Argument(help="The shards of the run.")]
+Table = Annotated[Path, typer.Option(help="A table of the run (parquet).")]
+Output = Annotated[Path, typer.Option(help="The file to write.")]
+StudyFolder = Annotated[Path, typer.Option(help="Folder of the study, data/<study>.")]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Register this phase's commands."""
+    for command in (transcript, answers, focus, mass, summary_tables, selected_maps):
+        app.command()(command)
+
+
+def transcript(shards: Shards, samples: Output, tokens: Output, log: Log = None) -> None:
+    """Tables of what was asked (a row a sample) and what was generated (a row a token)."""
+    with logged(log) as logger:
+        from attention_atlas.analysis import transcript as tables
+        from attention_atlas.store import open_shards, write_table
+
+        tree = open_shards(shards)
+        write_table(tables.samples_table(tree), samples)
+        write_table(tables.tokens_table(tree), tokens)
+        logger.info("wrote %s and %s", samples, tokens)
+
+
+def answers(
+    study: StudyFolder, samples: Table, tokens: Table, settings: Settings, output: Output, log: Log = None
+) -> None:
+    """Find answers in what was generated and hold them against those expected. Reads the section query_types."""
+    with logged(log) as logger:
+        import pandas as pd
+
+        from attention_atlas.analysis.transcript import judged
+        from attention_atlas.inputs.study import read_study
+        from attention_atlas.store import write_table
+
+        query_types = parse(settings)["query_types"]
+        asked = read_study(study, query_types, images=())
+        table = judged(asked, pd.read_parquet(samples), pd.read_parquet(tokens), query_types)
+        write_table(table, output)
+        found, failed = (table["answer_found"] == 1).sum(), (table["answer_found"] < 0).sum()
+        logger.info("an answer found in %d of %d samples, %d failed", found, len(table), failed)
+
+
+def focus(shards: Shards, output: Output, log: Log = None) -> None:
+    """The long table of focus measures: every step, layer, pooling and measure."""
+    with logged(log) as logger:
+        from attention_atlas.analysis.focus import focus_table
+        from attention_atlas.store import open_shards, write_table
+
+        table = focus_table(open_shards(shards))
+        write_table(table, output)
+        maps = (table["measure"] == "entropy") & (table["pooling"] == "max")
+        undefined = int(table.loc[maps, "value"].isna().sum())
+        logger.info("described %d maps, %d of them without finite, positive mass", maps.sum(), undefined)
+
+
+def mass(shards: Shards, output: Output, log: Log = None) -> None:
+    """Where the attention's mass went, by sample, step and layer."""
+    with logged(log) as logger:
+        from attention_atlas.analysis.transcript import mass_table
+        from attention_atlas.store import open_shards, write_table
+
+        write_table(mass_table(open_shards(shards)), output)
+        logger.info("wrote %s", output)
+
+
+def summary_tables(
+    samples: Table,
+    tokens: Table,
+    answers: Table,
+    focus: Table,
+    mass: Table,
+    manifest: Annotated[Path, typer.Option(help="The run's manifest.")],
+    settings: Settings,
+    output: Annotated[Path, typer.Option(help="Folder to write the summaries into, one parquet file each.")],
+    log: Log = None,
+) -> None:
+    """The numbers of every published table. Reads the sections steps, pooling, bands and statistics."""
+    with logged(log) as logger:
+        import pandas as pd
+
+        from attention_atlas.analysis.summaries import SUMMARIES, read_run
+        from attention_atlas.store import manifest_of, write_table
+
+        paths = {"samples": samples, "tokens": tokens, "answers": answers, "focus": focus, "mass": mass}
+        tables = {name: pd.read_parquet(path) for name, path in paths.items()}
+        run = read_run(tables, manifest_of(manifest)["num_layers"], parse(settings))
+        for name, summary in SUMMARIES.items():
+            write_table(summary(run), output / f"{name}.parquet")
+            logger.info("wrote %s", output / f"{name}.parquet")
+
+
+def selected_maps(
+    shards: Shards,
+    study: StudyFolder,
+    samples: Table,
+    answers: Table,
+    table1: Table,
+    settings: Settings,
+    output: Output,
+    log: Log = None,
+) -> None:
+    """The pooled maps that the gallery and the page of all layers show.
+
+    Reads the sections figures, steps, pooling and query_types.
+    """
+    with logged(log) as logger:
+        import pandas as pd
+
+        from attention_atlas.analysis import selected_maps as maps
+        from attention_atlas.inputs.study import read_study
+        from attention_atlas.store import open_shards, write_tree
+
+        sections = parse(settings)
+        asked = read_study(study, sections["query_types"], images=())
+        tables = (pd.read_parquet(path) for path in (samples, answers, table1))
+        write_tree(output, maps.selected_maps(open_shards(shards), asked, *tables, sections))
+        logger.info("wrote %s", output)

@@ -1,0 +1,108 @@
+"""Selected maps: the head-pooled maps of the samples that the gallery and the page of all layers show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attention_atlas import store
+from attention_atlas.analysis.focus import entropy
+from attention_atlas.analysis.pooling import pool_heads
+from attention_atlas.analysis.steps import selected_steps
+from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.inputs.study import Study
+
+PAGE_OF_GALLERY = 2
+
+
+def selected_maps(
+    tree: xr.DataTree,
+    study: Study,
+    samples: pd.DataFrame,
+    answers: pd.DataFrame,
+    table1: pd.DataFrame,
+    settings: Mapping[str, Any],
+) -> xr.DataTree:
+    """A tree with the nodes /gallery/<sample> and /layers_page/<sample>: the pooled maps of every layer.
+
+    `settings` has the sections figures, steps and pooling; `table1` says which layer is shown alone.
+    """
+    steps = selected_steps(samples, answers, settings["steps"]["selector"]).groupby("sample_id")["step"].agg(list)
+    gallery, page = chosen_samples(samples, steps, settings["figures"])
+    shown = table1.set_index("query_id")["shown_layer"]
+    groups = [("gallery", name) for name in gallery] + [("layers_page", name) for name in page]
+    judged = answers.set_index("sample_id")
+    nodes = {}
+    for group, name in groups:
+        node = sample_maps(store.sample(tree, name), steps[name], settings)
+        row = study.samples.set_index("sample_id").loc[name]
+        node.attrs |= {
+            "expected_answer": row["expected_answer"],
+            "target_object": row["target_object"],
+            "correct": int(judged.loc[name, "correct"]),
+            "shown_layer": int(shown.fillna(node["layer"].values[0])[node.attrs["query_id"]]),
+        }
+        nodes[f"/{group}/{name}"] = node
+    return xr.DataTree.from_dict(nodes)
+
+
+def chosen_samples(samples: pd.DataFrame, steps: pd.Series, figures: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The samples of the gallery and of the page of all layers, by the settings or by default.
+
+    By default the gallery has one sample a query, each of another image; the page has the gallery's third.
+    """
+    known = samples["sample_id"].tolist()
+    wanted = {
+        "figures.gallery": list(figures["gallery"]),
+        "figures.layers_page": [*filter(None, [figures["layers_page"]])],
+    }
+    for setting, names in wanted.items():
+        for name in names:
+            if name not in known:
+                raise AtlasError(f"{setting}: no sample {name!r} in this run.{nearest(name, known)}"[:300])
+            if name not in steps.index:
+                raise AtlasError(
+                    f"{setting}: sample {name!r} has no step to show (failed, or no answer found); name another"
+                )
+    gallery = wanted["figures.gallery"] or one_a_query(samples, steps)
+    page = wanted["figures.layers_page"] or gallery[PAGE_OF_GALLERY : PAGE_OF_GALLERY + 1] or gallery[:1]
+    return gallery, page
+
+
+def one_a_query(samples: pd.DataFrame, steps: pd.Series) -> list[str]:
+    """One sample with a step to show of each query of the study: the first of the first, the second of the second, ..."""
+    usable = samples[(samples["condition"] == "") & samples["sample_id"].isin(steps.index)]
+    groups = [group["sample_id"].tolist() for _, group in usable.groupby("query_id")]
+    return [names[number % len(names)] for number, names in enumerate(groups)]
+
+
+def sample_maps(sample: xr.Dataset, steps: list[int], settings: Mapping[str, Any]) -> xr.Dataset:
+    """The pooled maps of one sample by layer, the mean over its steps where the selector picks several."""
+    chosen = sample.sel(step=steps)
+    attention = chosen["attention"].transpose("head", "step", "layer", "row", "col").values
+    maps = pool_heads(attention, settings["pooling"]["heads"], axis=0).mean(axis=0)
+    mass = chosen["vision_mass"].mean(["head", "step"]).values
+    one = len(steps) == 1
+    return xr.Dataset(
+        {
+            "map": (("layer", "row", "col"), maps),
+            "entropy": ("layer", entropy(maps.reshape(len(maps), -1))),
+            "vision_mass": ("layer", mass),
+            "row_edge": ("row_border", sample["row_edge"].values),
+            "col_edge": ("col_border", sample["col_edge"].values),
+        },
+        coords={"layer": sample["layer"].values, "row": np.arange(maps.shape[1]), "col": np.arange(maps.shape[2])},
+        attrs={
+            "sample_id": str(sample["sample"].item()),
+            **{
+                name: str(sample[name].item())
+                for name in ("image", "query", "query_id", "query_type", "generated_text")
+            },
+            "step": steps[0] if one else -1,
+            "token_text": str(chosen["token_text"].values[0]) if one else "mean of steps",
+            "pooling": settings["pooling"]["heads"],
+            "selector": settings["steps"]["selector"],
+        },
+    )

@@ -1,0 +1,59 @@
+"""Transcript: what was asked and what was generated, as tables; and where the attention's mass went."""
+
+import re
+
+import pandas as pd
+import xarray as xr
+
+from attention_atlas.analysis.rows import layer_rows, step_rows
+from attention_atlas.inputs import answers
+from attention_atlas.inputs.study import Study
+from attention_atlas.store import MASS_VARIABLES
+
+SAMPLE_VARIABLES = ("image", "query_id", "query_type", "condition", "query", "generated_text", "stop_reason", "error")
+# How Qwen writes tokens that are not text.
+SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
+
+
+def samples_table(tree: xr.DataTree) -> pd.DataFrame:
+    """One row a sample: what was asked, what was answered, num_steps, num_cells (its vision tokens); by sample id."""
+    parts = []
+    for node in tree.leaves:
+        columns = {name: node[name].values for name in (*SAMPLE_VARIABLES, "num_steps")}
+        cells = node.sizes["row"] * node.sizes["col"]
+        parts.append(pd.DataFrame({"sample_id": node["sample"].values, **columns, "num_cells": cells}))
+    return pd.concat(parts).sort_values("sample_id", ignore_index=True)
+
+
+def tokens_table(tree: xr.DataTree) -> pd.DataFrame:
+    """One row a generated token: sample_id, step, token_text, token_logprob, next_token_entropy."""
+    names = ("token_text", "token_logprob", "next_token_entropy")
+    parts = [step_rows(node.to_dataset(), {name: node[name].values for name in names}) for node in tree.leaves]
+    return pd.concat(parts).sort_values(["sample_id", "step"], ignore_index=True)
+
+
+def mass_table(tree: xr.DataTree) -> pd.DataFrame:
+    """One row a sample, step and layer: the masses of vision and text tokens, means over heads."""
+    parts = []
+    for node in tree.leaves:
+        means = node.to_dataset()[list(MASS_VARIABLES)].mean("head", skipna=False).transpose("sample", "step", "layer")
+        parts.append(layer_rows(node.to_dataset(), {name: means[name].values for name in MASS_VARIABLES}))
+    return pd.concat(parts).sort_values(["sample_id", "step", "layer"], ignore_index=True)
+
+
+def judged(study: Study, samples: pd.DataFrame, tokens: pd.DataFrame, query_types: dict) -> pd.DataFrame:
+    """The answers table of a run (design of the dataset): answers found in the text, held against those expected."""
+    texts = tokens["token_text"].where(~tokens["token_text"].str.fullmatch(SPECIAL_TOKEN), "")
+    texts_of = texts.groupby(tokens["sample_id"], sort=False).agg(list)
+    asked = study.samples.set_index("sample_id")
+    rows = []
+    for sample in samples.itertuples():
+        if sample.error:
+            row = answers.failed_row()
+        else:
+            known = asked.loc[sample.sample_id]
+            row = answers.judge(
+                texts_of[sample.sample_id], known["expected_answer"], query_types[known["query_type"]]["answers"]
+            )
+        rows.append({"sample_id": sample.sample_id, **row})
+    return answers.answers_table(rows)
