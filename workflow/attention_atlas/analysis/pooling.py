@@ -1,5 +1,7 @@
 """Pooling: from one map per head to one map. Max over heads is the headline, mean the ablation."""
 
+from typing import Any
+
 import numpy as np
 
 HEAD_POOLINGS = ("max", "mean")
@@ -10,4 +12,5 @@ def pool_heads(attention: np.ndarray, how: str, axis: int) -> np.ndarray:
 
     Raises KeyError for a pooling other than `HEAD_POOLINGS`.
     """
-    return {"max": np.max, "mean": np.mean}[how](attention, axis=axis)
+    kernels: dict[str, Any] = {"max": np.max, "mean": np.mean}
+    return kernels[how](attention, axis=axis)

@@ -36,7 +36,7 @@ def selected_maps(
     judged = answers.set_index("sample_id")
     nodes = {}
     for group, name in groups:
-        node = sample_maps(store.sample(tree, name), steps[name], settings)
+        node = sample_maps(store.sample(tree, name).load(), steps[name], settings)
         row = study.samples.set_index("sample_id").loc[name]
         node.attrs |= {
             "expected_answer": row["expected_answer"],
@@ -72,7 +72,7 @@ def chosen_samples(samples: pd.DataFrame, steps: pd.Series, figures: Mapping[str
 
 
 def one_a_query(samples: pd.DataFrame, steps: pd.Series) -> list[str]:
-    """One sample with a step to show of each query of the study: the first of the first, the second of the second, ..."""
+    """One sample with a step to show of each query: the first of the first query, the second of the second, ..."""
     usable = samples[(samples["condition"] == "") & samples["sample_id"].isin(steps.index)]
     groups = [group["sample_id"].tolist() for _, group in usable.groupby("query_id")]
     return [names[number % len(names)] for number, names in enumerate(groups)]

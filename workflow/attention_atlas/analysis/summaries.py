@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -232,11 +232,15 @@ def pattern(queries: list[str]) -> str:
     if len({len(parts) for parts in words}) == 1:
         kept = [parts[0] if len(set(parts)) == 1 else "…" for parts in zip(*words, strict=True)]
     else:
-        front = commonprefix(words)
-        rest = [parts[len(front) :] for parts in words]
-        back = commonprefix([parts[::-1] for parts in rest])[::-1]
+        front = common_start(words)
+        back = common_start([parts[len(front) :][::-1] for parts in words])[::-1]
         kept = [*front, "…", *back]
     return " ".join(word for place, word in enumerate(kept) if word != "…" or kept[place - 1 : place] != ["…"])
+
+
+def common_start(lists: list[list[str]]) -> list[str]:
+    """The items that all lists begin with."""
+    return [items[0] for items in takewhile(lambda items: len(set(items)) == 1, zip(*lists, strict=False))]
 
 
 def steps_table(run: Run) -> pd.DataFrame:

@@ -19,16 +19,19 @@ def samples_table(tree: xr.DataTree) -> pd.DataFrame:
     """One row a sample: what was asked, what was answered, num_steps, num_cells (its vision tokens); by sample id."""
     parts = []
     for node in tree.leaves:
-        columns = {name: node[name].values for name in (*SAMPLE_VARIABLES, "num_steps")}
+        columns = node.to_dataset()[[*SAMPLE_VARIABLES, "num_steps"]].reset_coords(drop=True).load()
         cells = node.sizes["row"] * node.sizes["col"]
-        parts.append(pd.DataFrame({"sample_id": node["sample"].values, **columns, "num_cells": cells}))
-    return pd.concat(parts).sort_values("sample_id", ignore_index=True)
+        table = pd.DataFrame({name: values.values for name, values in columns.data_vars.items()})
+        parts.append(table.assign(sample_id=node["sample"].values, num_cells=cells))
+    table = pd.concat(parts).sort_values("sample_id", ignore_index=True)
+    return table[["sample_id", *SAMPLE_VARIABLES, "num_steps", "num_cells"]]
 
 
 def tokens_table(tree: xr.DataTree) -> pd.DataFrame:
     """One row a generated token: sample_id, step, token_text, token_logprob, next_token_entropy."""
     names = ("token_text", "token_logprob", "next_token_entropy")
-    parts = [step_rows(node.to_dataset(), {name: node[name].values for name in names}) for node in tree.leaves]
+    nodes = [node.to_dataset() for node in tree.leaves]
+    parts = [step_rows(node, {name: node[name].values for name in names}) for node in nodes]
     return pd.concat(parts).sort_values(["sample_id", "step"], ignore_index=True)
 
 

@@ -122,6 +122,6 @@ def selected_maps(
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=())
-        tables = (pd.read_parquet(path) for path in (samples, answers, table1))
-        write_tree(output, maps.selected_maps(open_shards(shards), asked, *tables, sections))
+        described, judged, shown = (pd.read_parquet(path) for path in (samples, answers, table1))
+        write_tree(output, maps.selected_maps(open_shards(shards), asked, described, judged, shown, sections))
         logger.info("wrote %s", output)

@@ -1,0 +1,112 @@
+"""A run whose truth is known: shards and a study made from planted maps, without any model."""
+
+import csv
+from dataclasses import dataclass, field
+
+import numpy as np
+from attention_atlas import store
+from attention_atlas.cells import cell_edges
+
+LAYERS, HEADS, ROWS, COLS = 3, 2, 4, 4
+CELLS = ROWS * COLS
+
+
+@dataclass
+class Planted:
+    """One sample: its tokens (the last one the end token) and the width of its map, in cells, by (step, layer)."""
+
+    sample_id: str
+    image: str
+    tokens: list[str]
+    width: np.ndarray
+    query_id: str = "q0"
+    query_type: str = "counting"
+    query: str = "How many shapes are in the image?"
+    expected_answer: str = "3"
+    condition: str = ""
+    error: str = ""
+    extra: dict = field(default_factory=dict)
+
+
+def even_map(width: int, cells: int = CELLS) -> np.ndarray:
+    """A map spread evenly over its first `width` cells: entropy ln width."""
+    return np.where(np.arange(cells) < width, 1.0 / width, 0.0)
+
+
+def node(samples: list[Planted], rows: int = ROWS, cols: int = COLS, mass: float = 0.8):
+    """The samples as a node of the dataset; every head has the same map, half as strong in the second head."""
+    steps = max((len(sample.tokens) for sample in samples), default=1)
+    shape = (len(samples), steps, LAYERS, HEADS)
+    attention = np.full((*shape, rows, cols), np.nan, dtype=np.float32)
+    for number, sample in enumerate(samples):
+        for step in range(0 if sample.error else len(sample.tokens)):
+            for layer in range(LAYERS):
+                one = even_map(sample.width[step, layer], rows * cols).reshape(rows, cols)
+                attention[number, step, layer] = mass * one * np.array([1.0, 0.5])[:, None, None]
+    vision = attention.sum((-2, -1))
+    count = [0 if sample.error else len(sample.tokens) for sample in samples]
+    texts = [[*([] if sample.error else sample.tokens)] for sample in samples]
+    padded = np.array([[*text, *[""] * (steps - len(text))] for text in texts], dtype=object)
+
+    def of(name):
+        return np.array([getattr(sample, name) for sample in samples], dtype=object)
+
+    exists = np.arange(steps)[None] < np.array(count)[:, None]
+    variables = {
+        "attention": attention,
+        "vision_mass": vision,
+        "first_token_mass": 0.25 * (1 - vision),
+        "prompt_text_mass": 0.75 * (1 - vision),
+        "generated_text_mass": 0 * vision,
+        "token_id": np.where(exists, 1, -1),
+        "token_text": padded,
+        "token_logprob": np.where(exists, -0.1, np.nan),
+        "next_token_entropy": np.where(exists, 0.2, np.nan),
+        "num_steps": np.array(count),
+        "generated_text": np.array(["".join(t for t in text if not t.startswith("<|")) for text in texts], dtype=object),
+        "stop_reason": np.array(["error" if s.error else "end_token" for s in samples], dtype=object),
+        "error": of("error"),
+        "input_ids": np.ones((len(samples), 2)),
+        "input_token_text": np.full((len(samples), 2), "x", dtype=object),
+        "is_vision_token": np.zeros((len(samples), 2)),
+        **{name: of(name) for name in ("query", "query_id", "query_type", "condition", "image")},
+        "image_sha256": np.full(len(samples), "0", dtype=object),
+        **{name: np.full(len(samples), 64) for name in ("image_height", "image_width")},
+        **{name: np.full(len(samples), 128) for name in ("processed_height", "processed_width")},
+        "row_edge": np.tile(cell_edges(rows, 64), (len(samples), 1)),
+        "col_edge": np.tile(cell_edges(cols, 64), (len(samples), 1)),
+    }
+    attrs = {"model": "planted", "num_layers": LAYERS, "num_heads": HEADS, "weights_sha256": "0"}
+    return store.as_dataset(variables, [s.sample_id for s in samples], list(range(LAYERS)), attrs)
+
+
+def write_run(root, samples: list[Planted], shards: int = 2):
+    """The run's shards and manifest below `root`/results/attention/planted/tiny; returns the shards."""
+    folder = root / "results/attention/planted/tiny"
+    paths = []
+    for number in range(shards):
+        mine = samples[number::shards]
+        if mine:
+            paths.append(folder / f"{number:03d}.nc")
+            store.write_shard(paths[-1], {f"grid_{ROWS}x{COLS}": node(mine)})
+    store.write_manifest(folder / "manifest.json", paths)
+    return paths
+
+
+def write_study(root, samples: list[Planted]):
+    """The study's tables below `root`/data/planted (its images are not drawn); returns the folder."""
+    folder = root / "data/planted"
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = [
+        *("sample_id", "image", "query_id", "query_type", "query"),
+        *("expected_answer", "condition", "target_object", "split"),
+    ]
+    with (folder / "samples.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([[getattr(sample, name, "") for name in columns] for sample in samples])
+    images = dict.fromkeys(sample.image for sample in samples)
+    lines = ["image,object_id,label,colour,x_min,y_min,x_max,y_max"]
+    lines += [f"{image},object_0,circle,red,0,0,32,32" for image in images]
+    (folder / "objects.csv").write_text("\n".join(lines) + "\n")
+    return folder
