@@ -63,7 +63,9 @@ def node(samples: list[Planted], rows: int = ROWS, cols: int = COLS, mass: float
         "token_logprob": np.where(exists, -0.1, np.nan),
         "next_token_entropy": np.where(exists, 0.2, np.nan),
         "num_steps": np.array(count),
-        "generated_text": np.array(["".join(t for t in text if not t.startswith("<|")) for text in texts], dtype=object),
+        "generated_text": np.array(
+            ["".join(t for t in text if not t.startswith("<|")) for text in texts], dtype=object
+        ),
         "stop_reason": np.array(["error" if s.error else "end_token" for s in samples], dtype=object),
         "error": of("error"),
         "input_ids": np.ones((len(samples), 2)),

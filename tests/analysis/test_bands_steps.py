@@ -9,14 +9,18 @@ from attention_atlas.analysis.steps import selected_steps
 BANDS = {"entropy": (1.5, 3.0), "reference_cells": 64, "layers": (11, 25), "reference_layers": 36}
 
 
-@pytest.mark.parametrize(("value", "band"), [(1.499, "low"), (1.5, "medium"), (3.0, "medium"), (3.001, "high"), (np.nan, "")])
+@pytest.mark.parametrize(
+    ("value", "band"), [(1.499, "low"), (1.5, "medium"), (3.0, "medium"), (3.001, "high"), (np.nan, "")]
+)
 def test_entropy_bands_at_64_cells(value, band):
     assert bands.entropy_band(value, bands.entropy_cuts(BANDS, "entropy", 64)) == band
 
 
 def test_entropy_cuts_at_other_sizes_are_the_same_shares_of_the_ceiling():
     assert bands.entropy_cuts(BANDS, "entropy_normalised", 0) == pytest.approx((0.3607, 0.7213), abs=1e-4)
-    assert bands.entropy_cuts(BANDS, "entropy", 196) == pytest.approx((0.36067 * np.log(196), 0.72135 * np.log(196)), abs=1e-4)
+    assert bands.entropy_cuts(BANDS, "entropy", 196) == pytest.approx(
+        (0.36067 * np.log(196), 0.72135 * np.log(196)), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(("layers", "cuts"), [(36, (11, 25)), (28, (9, 19)), (6, (2, 4)), (64, (20, 44))])

@@ -65,7 +65,9 @@ def test_wilson_by_its_formula():
     n, p, z = 40, 0.75, scipy.stats.norm.ppf(0.975)
     centre, half = (p + z**2 / (2 * n)), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     interval = proportion_interval(pd.Series([1.0] * 30 + [0.0] * 10 + [np.nan]), STATISTICS)
-    assert (interval.low, interval.high) == pytest.approx(((centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)))
+    assert (interval.low, interval.high) == pytest.approx(
+        ((centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n))
+    )
     assert interval.n == 40
 
 

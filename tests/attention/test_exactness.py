@@ -74,7 +74,9 @@ def assert_equal_to_eager(source, queries, images, tolerance=FP32):
     for sample, prompt in enumerate(built):
         padded = np.zeros(rows.shape[-1], dtype=bool)
         padded[length - len(prompt.input_ids) : length] = prompt.is_vision_token
-        np.testing.assert_allclose(made.attention[:, :, sample], rows[:, :, sample][..., padded], atol=tolerance, rtol=0)
+        np.testing.assert_allclose(
+            made.attention[:, :, sample], rows[:, :, sample][..., padded], atol=tolerance, rtol=0
+        )
         first = rows[:, :, sample, :, length - len(prompt.input_ids)]
         np.testing.assert_allclose(made.masses[:, :, sample, :, 1], first, atol=tolerance, rtol=0)
         generated = rows[:, :, sample, :, length:].sum(-1)

@@ -1,4 +1,4 @@
-"""Settings: their types, defaults and meaning, from which the default YAML, the JSON schema and the docs table are made.
+"""Settings: their types, defaults and meaning; the default YAML, the JSON schema and the docs table are made from them.
 
 Imported while Snakemake parses, so nothing heavy is imported here.
 """
@@ -6,7 +6,7 @@ Imported while Snakemake parses, so nothing heavy is imported here.
 import json
 import types
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -289,8 +289,13 @@ def checked(section: type[S], content: dict[str, Any], source: Path | str) -> S:
     try:
         return section.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {describe(section, problem)}" for problem in error.errors(include_url=False)]
+        lines = [f"  {describe(section, problem)}" for problem in error.errors(include_url=False) if told_once(problem)]
         raise AtlasError(f"{source}: {len(lines)} problem(s)\n" + "\n".join(dict.fromkeys(lines))) from None
+
+
+def told_once(problem: Any) -> bool:
+    """Whether a problem is one of its own: a list whose items are all refused is called too short as well."""
+    return problem["type"] != "too_short" or not problem["input"]
 
 
 def describe(section: type[Section], problem: Any) -> str:
@@ -306,19 +311,24 @@ def describe(section: type[Section], problem: Any) -> str:
     if problem["type"] == "literal_error":
         options = [option.strip(" '") for option in problem["ctx"]["expected"].replace(" or ", ",").split(",")]
         return f"{place}: {given!r} is not one of {', '.join(options)}.{nearest(str(given), options)}"
+    if problem["type"] == "string_type" and isinstance(given, bool | int | float):
+        written = "yes, no, on and off without quotes are true and false" if isinstance(given, bool) else "a number"
+        return f"{place}: {given!r} is not a text ({written}); write it in quotes"
     if problem["type"] == "missing":
         return f"{place}: is missing"
     if problem["type"] == "value_error":
         return f"{place}: {problem['ctx']['error']}".removeprefix(": ")
-    return f"{place}: {given!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    told = problem["msg"].replace("tuple", "list").replace("dictionary or instance of", "mapping of")
+    return f"{place}: {given!r}: {told[0].lower()}{told[1:]}"
 
 
 def known_keys(section: Any, where: list[str]) -> list[str]:
     """The keys that may stand at a place of the settings."""
     for part in where:
-        section = section.model_fields[part].annotation if is_section(section) else section
-        while not is_section(section) and get_origin(section) is not None:
-            section = next((arg for arg in get_args(section) if is_section(arg)), get_args(section)[-1])
+        if is_section(section):
+            section = section.model_fields[part].annotation
+        else:  # an item of a list, or a value of a mapping
+            section = next((argument for argument in get_args(section) if is_section(argument)), None)
     return list(section.model_fields) if is_section(section) else []
 
 

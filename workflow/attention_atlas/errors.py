@@ -10,4 +10,6 @@ def nearest(name: str, known: list[str]) -> str:
     import difflib
 
     match = difflib.get_close_matches(str(name), known, n=1)
-    return f" Did you mean {match[0]!r}?" if match else f" Known: {', '.join(map(repr, known))}."
+    if match:
+        return f" Did you mean {match[0]!r}?"
+    return f" Known: {', '.join(map(repr, known))}." if known else ""

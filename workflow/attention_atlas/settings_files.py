@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from attention_atlas.config import ModelEntry, Models, Section, Settings, is_section
+from attention_atlas.config import ModelEntry, Models, QueryType, Run, Section, Settings, is_section
 
 DEMO_RUNS = [{"study": "shapes", "model": "shapes-tiny"}]
 HEADER = """\
@@ -57,7 +57,7 @@ def entry(name: str, value: Any) -> str:
     if is_section(field.annotation):
         lines = [f"{name}:  # {summary(field.annotation)}"]
         for key, part in field.annotation.model_fields.items():  # type: ignore[union-attr]
-            lines += comment(part.description, "  ") + [f"  {key}: {flow(value[key])}"]
+            lines += [*comment(part.description, "  "), f"  {key}: {flow(value[key])}"]
         return "\n".join(lines) + "\n"
     lines = comment(field.description, "")
     if name == "runs":
@@ -89,24 +89,17 @@ def flow(value: Any) -> str:
 
 def documentation() -> str:
     """docs/settings.md: every setting with its type, default and meaning."""
-    rows = [row for name in Settings.model_fields for row in rows_of(name, Settings)]
-    models = [row for name in ModelEntry.model_fields for row in rows_of(name, ModelEntry)]
-    return "\n".join(
-        [
-            "# Settings",
-            "",
-            "Made from the types in `attention_atlas/config.py` by `atlas settings write`; a test fails where they differ.",
-            "",
-            "## config/config.yaml",
-            "",
-            *table(rows),
-            "",
-            "## config/models.yaml: one entry of `models`",
-            "",
-            *table(models),
-            "",
-        ]
-    )
+    sections: dict[str, type[Section]] = {
+        "config/config.yaml": Settings,
+        "config/config.yaml: one entry of `runs`": Run,
+        "config/config.yaml: one entry of `query_types`": QueryType,
+        "config/models.yaml: one entry of `models`": ModelEntry,
+    }
+    lines = ["# Settings", "", "Made from the types in `attention_atlas/config.py` by `atlas settings write`."]
+    for title, section in sections.items():
+        rows = [row for name in section.model_fields for row in rows_of(name, section)]
+        lines += ["", f"## {title}", "", *table(rows)]
+    return "\n".join([*lines, ""])
 
 
 def table(rows: list[tuple[str, str, str, str]]) -> list[str]:

@@ -6,7 +6,9 @@ Everything that a variable means is in SCHEMA, which the files carry as attribut
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,8 @@ def validate(dataset: xr.Dataset, where: str = "dataset") -> None:
     """Refuse a node that breaks the contract, listing every breach."""
     problems = [f"variable {name!r} is missing" for name, v in SCHEMA.items() if not v.optional and name not in dataset]
     problems += [f"attribute {name!r} is missing" for name in REQUIRED_ATTRIBUTES if name not in dataset.attrs]
+    labelled = [dim for dim in ("sample", *INTEGER_LABELS) if dim in dataset.dims]
+    problems += [f"dimension {dim!r} has no labels" for dim in labelled if dim not in dataset.indexes]
     for name, variable in dataset.data_vars.items():
         expected = SCHEMA.get(str(name))
         if expected is None:
@@ -138,7 +142,7 @@ def validate(dataset: xr.Dataset, where: str = "dataset") -> None:
 
 
 def broken_values(dataset: xr.Dataset) -> list[str]:
-    """What is wrong with the values of a node: ids twice, unknown stop reasons, failures without reason or with data."""
+    """What is wrong with a node's values: ids twice, unknown stop reasons, failures without reason or with steps."""
     ids = dataset.indexes["sample"]
     problems = [f"sample {name!r} occurs more than once" for name in ids[ids.duplicated()].unique()]
     unknown = set(dataset["stop_reason"].values.tolist()) - set(STOP_REASONS)
@@ -168,34 +172,41 @@ def write_tree(path: Path, tree: xr.DataTree) -> None:
         }
         for node in tree.subtree
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    tree.to_netcdf(partial, engine="netcdf4", encoding=encoding)
-    commit(partial, path)
+    with replacing(path) as partial:
+        tree.to_netcdf(partial, engine="netcdf4", encoding=encoding)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as parquet, never seen half-written."""
+    with replacing(path) as partial:
+        table.to_parquet(partial, index=False)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of `path` when the block ends well: flushed to disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    table.to_parquet(partial, index=False)
-    commit(partial, path)
-
-
-def commit(partial: Path, path: Path) -> None:
-    """Put a finished file in its place: flushed to disk, then renamed."""
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_manifest(path: Path, shards: Iterable[Path]) -> None:
     """List the shards of a run with their hashes; refuses files in the folder that are not among them."""
     shards = sorted(shards)
-    strangers = sorted(set(path.parent.glob("[!.]*")) - {*shards, path})
+    missing = [str(shard) for shard in shards if not shard.is_file()]
+    if missing:
+        raise AtlasError(f"{', '.join(missing)}: there is no such shard; make it with snakemake before its manifest")
+    own = {name.resolve() for name in (*shards, path)}
+    strangers = sorted(name for name in path.parent.glob("[!.]*") if name.resolve() not in own)
     if strangers:
-        names = " ".join(map(str, strangers))
-        raise AtlasError(f"no rule makes these files; they would be mistaken for results. Remove them: rm {names}")
+        command = shlex.join(["rm", *map(str, strangers)])
+        raise AtlasError(f"no rule makes these files; they would be mistaken for results. Remove them: {command}")
     manifest = {
         "study": path.parent.parent.name,
         "model": path.parent.name,
@@ -203,9 +214,8 @@ def write_manifest(path: Path, shards: Iterable[Path]) -> None:
         **common_attributes(shards, ("num_layers", "num_heads", "weights_sha256")),
         "shards": {shard.name: file_sha256(shard) for shard in shards},
     }
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    commit(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
@@ -306,8 +316,9 @@ def sample(tree: xr.DataTree, sample_id: str) -> xr.Dataset:
     for node in tree.leaves:
         if "sample" in node.indexes and sample_id in node.indexes["sample"]:
             dataset = node.to_dataset().sel(sample=sample_id)
-            prompt = int((dataset["input_ids"] >= 0).sum())
-            return dataset.isel(step=slice(int(dataset["num_steps"])), prompt_token=slice(prompt))
+            steps, prompt = int(dataset["num_steps"]), int((dataset["input_ids"] >= 0).sum())
+            keys = max(0, prompt + steps - 1)  # the last step's row attends to all tokens before the last one
+            own = {"step": steps, "prompt_token": prompt, "query_token": prompt, "key": keys}
+            return dataset.isel({dim: slice(size) for dim, size in own.items() if dim in dataset.dims})
     known = [str(name) for node in tree.leaves if "sample" in node.indexes for name in node.indexes["sample"]]
-    hint = nearest(sample_id, known) if len(known) < 20 or known else ""
-    raise AtlasError(f"no sample {sample_id!r} in this run of {len(known)} samples.{hint[:200]}")
+    raise AtlasError(f"no sample {sample_id!r} in this run of {len(known)} samples.{nearest(sample_id, known)[:200]}")

@@ -1,8 +1,8 @@
 """Capture: the rows of attention that predict each token, recomputed beside the model's own fast kernel.
 
-A registered attention function lets the stock sdpa kernel compute the output and, while a recorder is active, recomputes
-for the last query row alone softmax(q k^T scaling + mask) in fp32. Nothing else of the model changes, so the generated
-tokens are those of plain generation; memory per step is layers x heads x keys, not layers x heads x keys^2.
+A registered attention function lets the stock sdpa kernel compute the output and, while a recorder is active,
+recomputes for the last query row alone softmax(q k^T scaling + mask) in fp32. Nothing else of the model changes, so the
+generated tokens are those of plain generation; memory per step is layers x heads x keys, not layers x heads x keys^2.
 """
 
 from collections.abc import Iterator

@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from attention_atlas.attention.generation import Generated, ImageFeatures
 from attention_atlas.attention.models import VisionLanguageModel
 from attention_atlas.attention.prompts import ProcessedImage, Prompt
 from attention_atlas.cells import cell_edges
-from attention_atlas.config import Capture, Extraction, Generation, ModelEntry
+from attention_atlas.config import Capture, Extraction, Generation, ModelEntry, checked
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.shards import EXTRACTED_COLUMNS, shard_of
-from attention_atlas.inputs.study import Study, read_study
+from attention_atlas.inputs.study import SPECIAL_TOKEN, Study, read_study
 from attention_atlas.provenance import code_fingerprint, file_sha256, library_versions, text_sha256
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ MODULES = (
     *("attention.generation", "attention.models", "attention.prompts", "attention.vision_tokens"),
 )
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow")
-Row = Mapping[str, str]
+Row = Mapping[Hashable, str]
 Progress = Callable[[int, int], None]
 
 
@@ -54,9 +54,9 @@ class ExtractionSettings:
     def from_sections(cls, sections: Mapping[str, Any]) -> "ExtractionSettings":
         """From the JSON sections of the command line; sections that are left out take their defaults."""
         return cls(
-            Extraction.model_validate(sections.get("extraction", {})),
-            Generation.model_validate(sections.get("generation", {})),
-            Capture.model_validate(sections.get("capture", {})),
+            checked(Extraction, sections.get("extraction", {}), "settings, extraction"),
+            checked(Generation, sections.get("generation", {}), "settings, generation"),
+            checked(Capture, sections.get("capture", {}), "settings, capture"),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,6 +97,7 @@ def extract_shard(
     torch.set_num_threads(settings.extraction.threads)
     study, rows = shard_rows(study_folder, shard, shards, query_types)
     check_full_samples(study, settings.capture)
+    check_system_prompt(settings.extraction.system_prompt)
     started = time.perf_counter()
     source = models.load(name, entry)
     loaded = time.perf_counter()
@@ -115,7 +116,7 @@ def extract_shard(
             store.write_shard(path, {grid_of(batch[0]): extract_batch(source, batch, features, settings, attrs)})
         done += len(batch)
         progress(done, len(items))
-    write_joined(sorted(parts.glob("*.nc")), output)
+    write_joined(parts, output)
     shutil.rmtree(parts)
     finished = time.perf_counter()
     return {
@@ -130,7 +131,7 @@ def extract_shard(
 def shard_rows(study_folder: Path, shard: str, shards: int, query_types: Mapping[str, Any]) -> tuple[Study, list[Row]]:
     """The checked study and its rows that fall into a shard, in the order of the table."""
     tables = read_study(study_folder, query_types, images=())
-    mine = [row for row in tables.samples.to_dict("records") if shard_of(row["image"], shards) == shard]
+    mine: list[Row] = [row for row in tables.samples.to_dict("records") if shard_of(row["image"], shards) == shard]
     if not mine:
         raise AtlasError(f"{study_folder / 'samples.csv'}: no image falls into shard {shard} of {shards}")
     return read_study(study_folder, query_types, images={row["image"] for row in mine}), mine
@@ -143,6 +144,15 @@ def check_full_samples(study: Study, capture: Capture) -> None:
         raise AtlasError(f"capture.full_samples: {', '.join(unknown)} not in {study.folder / 'samples.csv'}")
 
 
+def check_system_prompt(text: str) -> None:
+    """Refuse a system prompt that would end its own turn or stand for an image."""
+    special = SPECIAL_TOKEN.search(text)
+    if special:
+        raise AtlasError(
+            f"extraction.system_prompt {text!r} contains the special token {special.group()!r}; leave it out"
+        )
+
+
 def prepare(source: VisionLanguageModel, study: Study, rows: list[Row], settings: ExtractionSettings) -> list[Item]:
     """Images processed once each, prompts built; tells how many images the grid distorts."""
     images: dict[str, tuple[ProcessedImage, str]] = {}
@@ -152,7 +162,11 @@ def prepare(source: VisionLanguageModel, study: Study, rows: list[Row], settings
         image = read_image(path)
         if models.stretch(image, source.grid) > models.MOST_STRETCH:
             stretched.append(name)
-        images[name] = (prompts.process_image(source, image), file_sha256(path))
+        try:
+            images[name] = (prompts.process_image(source, image), file_sha256(path))
+        except ValueError as error:
+            size = f"{image.width} x {image.height} px"
+            raise AtlasError(f"{path}: model {source.name!r} takes no image of {size} ({error})") from error
     models.warn_of_stretched(stretched, source.grid)
     return [
         Item(
@@ -218,13 +232,14 @@ def extract_batch(
     try:
         dataset = answered(source, batch, features.of(batch), settings, attrs)
     except Exception as error:
-        if len(batch) == 1:
+        if len(batch) > 1:
+            logger.warning("a batch of %d failed (%s); its samples are tried one by one", len(batch), error)
+            dataset = None  # tried outside of this block, where the error no longer keeps the batch in memory
+        else:
             logger.exception("sample %s failed", batch[0].row["sample_id"])
             dataset = failed(source, batch[0], f"{type(error).__name__}: {error}", attrs)
-        else:
-            logger.warning("a batch of %d failed (%s); its samples are tried one by one", len(batch), error)
-            single = FeatureStore(source, batch)
-            return store.joined([extract_batch(source, [item], single, settings, attrs) for item in batch])
+    if dataset is None:
+        return store.joined([extract_batch(source, [item], features, settings, attrs) for item in batch])
     features.finished(batch)
     return dataset
 
@@ -437,11 +452,13 @@ def scratch_key(attrs: dict[str, Any], items: list[Item]) -> str:
     return text_sha256([attrs, asked, [item.image_sha256 for item in items]])[:24]
 
 
-def write_joined(parts: list[Path], output: Path) -> None:
+def write_joined(parts: Path, output: Path) -> None:
     """The batches as one shard; a shard of failures alone is an error of the model, not of samples."""
-    nodes = {f"{name}": node.to_dataset().load() for name, node in store.open_shards(parts).children.items()}
+    tree = store.open_shards(sorted(parts.glob("*.nc")))
+    nodes = {f"{name}": node.to_dataset().load() for name, node in tree.children.items()}
     errors = np.concatenate([node["error"].values for node in nodes.values()])
     if (errors != "").all():
+        shutil.rmtree(parts)  # the next run is to try again
         raise AtlasError(f"every sample of the shard failed; the first: {errors[0]}")
     if (errors != "").any():
         logger.warning("%d of %d samples failed; their reasons are in `error`", (errors != "").sum(), len(errors))

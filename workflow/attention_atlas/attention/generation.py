@@ -1,10 +1,12 @@
 """Generation with capture: one left-padded batch of one grid in, tokens and attention rows out."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from attention_atlas.attention.capture import PromptLayout, Recorder, recording
@@ -81,27 +83,46 @@ def generate(
         value_weighted=capture.value_weighted,
         full_rows=full_rows,
     )
-    if generation.do_sample:
-        torch.manual_seed(generation.seed)  # type: ignore[arg-type]  # the settings refuse sampling without a seed
     model.model.rope_deltas = None  # state of an earlier batch
     with recording(recorder):
         output = model.generate(
             **batch,
             image_grid_thw=torch.cat([image.image_grid_thw for image in images]).to(model.device),
             mm_encoder_outputs={"image": repeated(features)},
-            **decoding(generation),
+            **decoding(generation, prompts),
             output_logits=True,
             return_dict_in_generate=True,
         )
     return on_host(source, recorder, output, layout)
 
 
-def decoding(generation: Generation) -> dict[str, Any]:
+def decoding(generation: Generation, prompts: list[Prompt]) -> dict[str, Any]:
     """The settings as arguments of `generate`; the checkpoint's own sampling defaults never apply."""
-    chosen: dict[str, Any] = {"max_new_tokens": generation.max_new_tokens, "do_sample": generation.do_sample}
-    if generation.do_sample:
-        return {**chosen, "temperature": generation.temperature, "top_k": 0, "top_p": 1.0}
-    return {**chosen, "temperature": None, "top_k": None, "top_p": None}
+    greedy = {"max_new_tokens": generation.max_new_tokens, "do_sample": False}
+    unused = {"temperature": None, "top_k": None, "top_p": None}
+    if not generation.do_sample:
+        return {**greedy, **unused}
+    draw = Drawing(generation.temperature, [f"{generation.seed} {prompt.sample_id}" for prompt in prompts])
+    return {**greedy, **unused, "logits_processor": LogitsProcessorList([draw])}
+
+
+class Drawing(LogitsProcessor):
+    """Turns the most likely token into a draw from softmax(logits / temperature), each sample with its own seed.
+
+    The index of the largest of logits / temperature + Gumbel noise is such a draw (Gumbel 1954; Maddison et al. 2014),
+    so a sample's tokens depend on no other sample of its batch.
+    """
+
+    def __init__(self, temperature: float, seeds: list[str]) -> None:
+        self.temperature = temperature
+        numbers = [int.from_bytes(hashlib.sha256(seed.encode()).digest()[:7]) for seed in seeds]
+        self.generators = [torch.Generator().manual_seed(number) for number in numbers]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The scores, (batch, vocabulary), with noise; one draw of noise a step."""
+        size = scores.shape[-1]
+        noise = torch.stack([-torch.empty(size).exponential_(generator=own).log() for own in self.generators])
+        return scores.float() / self.temperature + noise.to(scores.device)
 
 
 def prompt_layout(batch: dict[str, torch.Tensor]) -> PromptLayout:
@@ -128,7 +149,7 @@ def on_host(source: VisionLanguageModel, recorder: Recorder, output: Any, layout
     entropy = -(log_probability.exp() * log_probability).nan_to_num().sum(dim=-1)
     ids = token_id.cpu().numpy()
     ends = np.isin(ids, end_tokens(source.model))
-    ended = ends.any(axis=1)
+    ended = np.asarray(ends.any(axis=1))
     num_steps = np.where(ended, ends.argmax(axis=1) + 1, steps)
 
     def host(values: torch.Tensor | None) -> np.ndarray | None:

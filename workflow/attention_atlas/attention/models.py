@@ -1,6 +1,7 @@
 """Models: from an entry of config/models.yaml to weights and processor ready to be asked, with their provenance."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 ARCHITECTURES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VLMoeForConditionalGeneration}
 NEEDED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
 MOST_STRETCH = 0.05
+MOST_ELONGATED = 200  # the image processor's own limit of the aspect ratio
 
 
 class StillImageProcessor(Qwen3VLProcessor):
@@ -64,12 +66,12 @@ class VisionLanguageModel:
 def load(name: str, entry: ModelEntry) -> VisionLanguageModel:
     """Load a model for inference with the capturing attention; errors say what to do where it cannot be had."""
     folder = model_folder(name, entry)
+    architecture = architecture_of(name, folder)
     processor = load_processor(name, folder)
     check_grid(name, entry.grid, processor)
-    model = load_weights(name, folder, entry)
     return VisionLanguageModel(
         name=name,
-        model=model,
+        model=load_weights(architecture, folder, entry),
         processor=processor,
         grid=entry.grid,
         revision=entry.revision or "local folder",
@@ -87,13 +89,29 @@ def model_folder(name: str, entry: ModelEntry) -> Path:
             )
         return Path(entry.path)
     try:
-        return Path(snapshot_download(entry.hub, revision=entry.revision, allow_patterns=NEEDED_FILES))
+        return Path(snapshot_download(str(entry.hub), revision=entry.revision, allow_patterns=NEEDED_FILES))
     except Exception as error:  # the hub's client raises many kinds: no network, no such repository, no such commit
         raise AtlasError(
             f"model {name!r}: cannot get {entry.hub} at commit {entry.revision} ({type(error).__name__}: {error}). "
             "Check the network and the commit, or download the files elsewhere and name their folder as `path` "
             f"of {name!r} in config/models.yaml"
         ) from error
+
+
+def architecture_of(name: str, folder: Path) -> Any:
+    """The class of a checkpoint's model; refuses checkpoints that cannot be asked or lack their weights."""
+    try:
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise AtlasError(f"model {name!r}: {folder / 'config.json'} cannot be read ({error})") from error
+    if model_type not in ARCHITECTURES:
+        raise AtlasError(
+            f"model {name!r}: {folder} is of model_type {model_type!r}; those that can be asked: "
+            f"{', '.join(ARCHITECTURES)}. Name another model in config/models.yaml"
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise AtlasError(f"model {name!r}: {folder} holds no *.safetensors weights; put the checkpoint's files there")
+    return ARCHITECTURES[model_type]
 
 
 def load_processor(name: str, folder: Path) -> StillImageProcessor:
@@ -104,21 +122,10 @@ def load_processor(name: str, folder: Path) -> StillImageProcessor:
         raise AtlasError(f"model {name!r}: {folder} has no usable processor files ({error})") from error
 
 
-def load_weights(name: str, folder: Path, entry: ModelEntry) -> Any:
+def load_weights(architecture: Any, folder: Path, entry: ModelEntry) -> Any:
     """The weights on their device, text attention captured, vision attention by the stock kernel."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder)
-    architecture = ARCHITECTURES.get(config.model_type)
-    if architecture is None:
-        raise AtlasError(
-            f"model {name!r}: {folder} is a {config.model_type!r}; models that can be asked: {', '.join(ARCHITECTURES)}"
-        )
-    if not any(folder.glob("*.safetensors")):
-        raise AtlasError(f"model {name!r}: {folder} holds no *.safetensors weights; put the checkpoint's files there")
     model = architecture.from_pretrained(
         folder,
-        config=config,
         dtype=getattr(torch, entry.dtype),
         attn_implementation={"text_config": KERNEL, "vision_config": "sdpa"},
     )
@@ -148,10 +155,15 @@ def check_grid(name: str, grid: str | tuple[int, int], processor: StillImageProc
     cell = images.patch_size * images.merge_size
     pixels = grid[0] * grid[1] * cell**2
     least, most = images.size.shortest_edge, images.size.longest_edge
+    means = f"model {name!r}: grid {list(grid)} means {grid[0] * cell} x {grid[1] * cell} px"
     if not least <= pixels <= most:
         raise AtlasError(
-            f"model {name!r}: grid {list(grid)} means {grid[0] * cell} x {grid[1] * cell} px = {pixels} px, but its processor "
-            f"keeps {least} to {most} px: {least // cell**2} to {most // cell**2} cells. Choose another grid, or native"
+            f"{means} = {pixels} px, but its processor keeps {least} to {most} px: "
+            f"{-(-least // cell**2)} to {most // cell**2} cells. Choose another grid, or native"
+        )
+    if max(grid) > MOST_ELONGATED * min(grid):
+        raise AtlasError(
+            f"{means}, but its processor takes sides of at most {MOST_ELONGATED} to 1. Choose another grid"
         )
 
 

@@ -29,6 +29,7 @@ class ProcessedImage:
 class Prompt:
     """The token ids of one sample's prompt, and which of them are vision tokens."""
 
+    sample_id: str
     input_ids: np.ndarray
     is_vision_token: np.ndarray
 
@@ -66,7 +67,7 @@ def build_prompt(
     mask = vision_token_mask(
         ids, config.image_token_id, config.vision_start_token_id, config.vision_end_token_id, tokens, sample_id
     )
-    return Prompt(np.asarray(ids, dtype=np.int64), mask)
+    return Prompt(sample_id, np.asarray(ids, dtype=np.int64), mask)
 
 
 def left_padded(prompts: list[Prompt], pad_token: int, device: torch.device) -> dict[str, torch.Tensor]:

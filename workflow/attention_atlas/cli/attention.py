@@ -41,7 +41,7 @@ def extract(
         from attention_atlas.attention.extraction import ExtractionSettings, extract_shard
         from attention_atlas.config import ModelEntry, checked
 
-        sections = parse(settings)
+        sections = parse(settings, "query_types")
         with shown_progress(logger, f"{study.name} x {model}, shard {shard}") as progress:
             told = extract_shard(
                 study,

@@ -56,9 +56,13 @@ def write_traceback(log: Path | None) -> None:
             traceback.print_exc(file=file)
 
 
-def parse(settings: str) -> dict[str, Any]:
-    """The settings of a command, from the JSON of its option."""
+def parse(settings: str, *needed: str) -> dict[str, Any]:
+    """The settings of a command, from the JSON of its option, which must hold the sections `needed`."""
     try:
-        return json.loads(settings)
+        sections = json.loads(settings)
     except json.JSONDecodeError as error:
         raise AtlasError(f"--settings is not JSON ({error}): {settings!r}") from None
+    missing = [name for name in needed if not isinstance(sections, dict) or name not in sections]
+    if missing:
+        raise AtlasError(f"--settings lacks the section(s) {', '.join(missing)} of config/config.yaml: {settings!r}")
+    return sections

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attention_atlas.cli.common import Log, Settings, logged, parse
+from attention_atlas.cli.common import Log, logged
 
 study_app = typer.Typer(help="Write the tables of a demo study.", no_args_is_help=True)
 settings_app = typer.Typer(help="Files made from the types of the settings.", no_args_is_help=True)
@@ -46,12 +46,19 @@ def draw(folder: Folder, log: Log = None) -> None:
         logger.info("drew %s and %s", folder / "images", folder / "masks")
 
 
-def validate(folder: Folder, settings: Settings, log: Log = None) -> None:
-    """Check a study: every row, every image. Reads the section query_types of the settings."""
+def validate(
+    folder: Folder,
+    config: Annotated[Path, typer.Option(help="The settings, whose query types the samples may have.")] = Path(
+        "config/config.yaml"
+    ),
+    log: Log = None,
+) -> None:
+    """Check a study: every row, every image."""
+    from attention_atlas.config import load_settings
     from attention_atlas.inputs.study import read_study
 
     with logged(log) as logger:
-        study = read_study(folder, parse(settings)["query_types"])
+        study = read_study(folder, load_settings(config).model_dump(mode="json")["query_types"])
         logger.info(
             "%s is in order: %d samples of %d images, %d objects",
             folder,

@@ -1,7 +1,114 @@
-"""Commands of the phase paper."""
+"""Commands of the phase paper: tables as a paper prints them, numbers for its text, a summary, and figures."""
+
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+from attention_atlas.cli.common import Log, Settings, logged, parse
+from attention_atlas.errors import AtlasError
 
 
 def add_commands(app: typer.Typer) -> None:
     """Register this phase's commands."""
+    app.command()(table)
+    app.command()(numbers)
+    app.command()(summary)
+    app.command()(figure)
+
+
+def table(
+    name: Annotated[str, typer.Option(help="Name of the table.")],
+    input: Annotated[Path, typer.Option(help="The summary, results/analysis/<study>/<model>/<name>.parquet.")],
+    settings: Settings,
+    csv: Annotated[Path, typer.Option(help="The table as CSV.")],
+    markdown: Annotated[Path | None, typer.Option(help="The table as Markdown.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="The table as LaTeX with booktabs rules.")] = None,
+    log: Log = None,
+) -> None:
+    """Round a summary to the digits that mean something and write it for readers.
+
+    Reads the section statistics of the settings.
+    """
+    with logged(log):
+        from attention_atlas.paper.catalogue import known_table
+        from attention_atlas.paper.tables import write_table
+
+        confidence = section(parse(settings), "statistics")["confidence"]
+        write_table(known_table(name), input, confidence, csv, markdown, latex)
+
+
+def numbers(
+    tables: Annotated[list[Path], typer.Argument(help="table1.csv and ablation.csv of every run.")],
+    output: Annotated[Path, typer.Option(help="The macros, a LaTeX file.")],
+    log: Log = None,
+) -> None:
+    """Write every number that a paper's text would quote as a LaTeX macro."""
+    with logged(log) as logger:
+        from attention_atlas.paper.numbers import write_numbers
+
+        write_numbers(output, tables)
+        logger.info("wrote %s", output)
+
+
+def summary(
+    tables: Annotated[list[Path], typer.Argument(help="table1.csv of every run.")],
+    output: Annotated[Path, typer.Option(help="The summary, a JSON file.")],
+    log: Log = None,
+) -> None:
+    """Write the headline numbers of every run, nested by study and model."""
+    with logged(log) as logger:
+        from attention_atlas.paper.summary import write_summary
+
+        write_summary(output, tables)
+        logger.info("wrote %s", output)
+
+
+def figure(
+    name: Annotated[str, typer.Argument(help="Name of the figure.")],
+    settings: Settings,
+    pdf: Annotated[Path, typer.Option(help="The figure as PDF.")],
+    png: Annotated[Path, typer.Option(help="The figure as PNG.")],
+    tables: Annotated[Path | None, typer.Option(help="Folder of the published tables.")] = None,
+    maps: Annotated[Path | None, typer.Option(help="The selected maps, selected_maps.nc.")] = None,
+    study: Annotated[Path | None, typer.Option(help="Folder of the study, data/<study>.")] = None,
+    log: Log = None,
+) -> None:
+    """Draw a figure from published tables or selected maps.
+
+    Reads the section figures of the settings, and those that `catalogue.figure_settings` names.
+    """
+    with logged(log):
+        from attention_atlas.paper import catalogue
+        from attention_atlas.paper.style import save
+
+        sources = catalogue.figure_sources(name)
+        given = parse(settings)
+        sections = {part: section(given, part) for part in sources.settings}
+        read = [samples_of(name, maps, study)] if sources.maps else tables_of(name, sources.tables, tables)
+        save(catalogue.draw_function(name)(*read, sections), pdf, png, sections["figures"]["dpi"])
+
+
+def tables_of(figure: str, names: tuple[str, ...], folder: Path | None) -> list[Any]:
+    """The published tables that a figure is drawn from."""
+    from attention_atlas.paper.columns import read_published
+
+    if folder is None:
+        raise AtlasError(f"the figure {figure!r} is drawn from tables; name their folder with --tables")
+    return [read_published(folder / f"{name}.csv", name) for name in names]
+
+
+def samples_of(figure: str, maps: Path | None, study: Path | None) -> list[Any]:
+    """The selected samples that a figure is drawn from."""
+    from attention_atlas.paper.overlay import read_selected
+
+    if maps is None or study is None:
+        raise AtlasError(f"the figure {figure!r} is drawn from maps over images; name them with --maps and --study")
+    return read_selected(maps, figure, study)
+
+
+def section(settings: dict[str, Any], name: str) -> Any:
+    """A section of the settings that a command was given."""
+    if name not in settings:
+        raise AtlasError(f"--settings lacks the section {name!r}; it has {', '.join(settings) or 'none'}")
+    return settings[name]

@@ -24,27 +24,35 @@ def normalise(text: str) -> str:
     return "".join(plain if len(plain := unicodedata.normalize("NFKC", c).casefold()) == 1 else c for c in text)
 
 
+def spelling_key(spelling: str) -> str:
+    """A spelling as it is looked up: normalised, its words one space apart."""
+    return " ".join(normalise(spelling).split())
+
+
 def find_answer(text: str, answers: Mapping[str, Iterable[str]]) -> Match | None:
     """The first answer of a vocabulary in a text, whole words only, the longest spelling where several start together.
 
     `answers` maps each canonical answer to its other spellings; words of a spelling may be apart by any white space.
     """
     spellings = {
-        normalise(spelling): answer for answer, others in answers.items() for spelling in (answer, *others) if spelling
+        key: answer
+        for answer, others in answers.items()
+        for spelling in (answer, *others)
+        if (key := spelling_key(spelling))
     }
     longest_first = sorted(spellings, key=len, reverse=True)
     alternatives = "|".join(r"\s+".join(map(re.escape, spelling.split())) for spelling in longest_first)
     found = re.search(rf"(?<!\w)(?<!\d[.,])(?:{alternatives})(?!\w|[.,]\d)", normalise(text)) if alternatives else None
     if found is None:
         return None
-    return Match(spellings[" ".join(found.group().split())], found.start(), found.end())
+    return Match(spellings[spelling_key(found.group())], found.start(), found.end())
 
 
 def canonical(answer: str, answers: Mapping[str, Iterable[str]]) -> str | None:
     """The canonical name of an expected answer, None where the vocabulary does not have it."""
-    wanted = " ".join(normalise(answer).split())
+    wanted = spelling_key(answer)
     for name, others in answers.items():
-        if wanted in {normalise(spelling) for spelling in (name, *others)}:
+        if wanted in {spelling_key(spelling) for spelling in (name, *others)}:
             return name
     return None
 
@@ -83,7 +91,7 @@ def answers_table(rows: Iterable[dict[str, int | str]]) -> pd.DataFrame:
     )
 
 
-def failed_row(expected: str) -> dict[str, int | str]:
+def failed_row() -> dict[str, int | str]:
     """The row of a failed sample: nothing can be said of it."""
     return {
         "answer_found": NOT_APPLICABLE,

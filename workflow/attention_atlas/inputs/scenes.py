@@ -152,7 +152,9 @@ def draw_study(folder: Path) -> None:
 def rows_by_image(objects_csv: Path) -> dict[str, list[dict[str, str]]]:
     """The rows of objects.csv, by image, in their order; refuses a table without the columns that drawing needs."""
     images: dict[str, list[dict[str, str]]] = {}
-    with objects_csv.open(newline="", encoding="utf-8") as table:
+    if not objects_csv.is_file():
+        raise AtlasError(f"{objects_csv}: there is no such file; scenes are drawn from it")
+    with objects_csv.open(newline="", encoding="utf-8-sig") as table:
         reader = csv.DictReader(table)
         missing = [column for column in OBJECT_COLUMNS if column not in (reader.fieldnames or ())]
         if missing:

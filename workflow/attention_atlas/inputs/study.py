@@ -1,8 +1,10 @@
 """A study: its samples, objects and images, read with every problem listed before anything runs."""
 
 import csv
+import io
+import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +14,7 @@ from PIL import Image
 
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.answers import canonical
-from attention_atlas.inputs.images import read_image
+from attention_atlas.inputs.images import UNREADABLE, read_image
 
 SAMPLE_COLUMNS = (
     *("sample_id", "image", "query_id", "query_type", "query"),
@@ -59,55 +61,75 @@ def read_study(folder: Path, query_types: Mapping[str, Any], images: Collection[
     """
     samples, sample_problems = read_table(folder / "samples.csv", SAMPLE_COLUMNS, further_columns=False)
     objects, object_problems = read_table(folder / "objects.csv", OBJECT_COLUMNS, further_columns=True)
-    problems = sample_problems + object_problems
-    if not problems:
-        sizes, image_problems = image_sizes(folder, samples, objects, images)
-        problems = [
-            *check_samples(folder / "samples.csv", samples, query_types),
-            *check_targets(folder / "samples.csv", samples, objects),
-            *check_objects(folder / "objects.csv", objects, sizes),
-            *image_problems,
-        ]
+    if samples.empty and not sample_problems:
+        sample_problems = [f"{folder / 'samples.csv'}: has no rows"]
+    sizes, image_problems = image_sizes(folder, samples, objects, images)
+    problems = [
+        *sample_problems,
+        *object_problems,
+        *check_samples(folder / "samples.csv", samples, query_types),
+        *(check_targets(folder / "samples.csv", samples, objects) if not object_problems else []),
+        *check_objects(folder / "objects.csv", objects, sizes),
+        *image_problems,
+    ]
     if problems:
         told = problems[:MOST_PROBLEMS]
         more = [f"... and {len(problems) - len(told)} more"] if len(problems) > len(told) else []
         raise AtlasError(f"{folder}: {len(problems)} problem(s)\n  " + "\n  ".join([*told, *more]))
-    objects = objects.astype({edge: float for edge in BOX})
+    objects = objects.astype(dict.fromkeys(BOX, float))
     return Study(folder, samples, objects)
 
 
 def read_table(path: Path, columns: tuple[str, ...], further_columns: bool) -> tuple[pd.DataFrame, list[str]]:
-    """A CSV as text columns with each row's `line`, and what is wrong with its shape."""
+    """A CSV as text columns with each row's `line`, and what is wrong with its shape.
+
+    Rows of another length than the header are left out; the table is empty where the header itself is wrong.
+    """
     empty = pd.DataFrame(columns=[*columns, "line"])
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return empty, [f"{path}: there is no such file; columns: {','.join(columns)}"]
-    except UnicodeDecodeError as error:
-        return empty, [f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"]
-    reader = csv.reader(text.splitlines(keepends=True))
-    header = next(reader, [])
-    problems = [f"{path}, line 1: column {name!r} is missing" for name in columns if name not in header]
-    problems += [
-        f"{path}, line 1: column {name!r} occurs twice" for name in sorted({n for n in header if header.count(n) > 1})
-    ]
-    if not further_columns:
-        problems += [
-            f"{path}, line 1: unknown column {name!r}.{nearest(name, list(columns))}"
-            for name in header
-            if name not in columns
-        ]
-    rows = []
-    for row in reader:
-        if len(row) not in (0, len(header)):
-            problems.append(f"{path}, line {reader.line_num}: has {len(row)} fields, the header has {len(header)}")
-        elif row:
-            rows.append([*row, reader.line_num])
-    if not rows:
-        problems.append(f"{path}: has no rows")
+        (_, header), *rows = numbered_rows(path) or [(1, [])]
+    except AtlasError as error:
+        return empty, [str(error)]
+    problems = list(check_header(path, header, columns, further_columns))
     if problems:
         return empty, problems
-    return pd.DataFrame(rows, columns=[*header, "line"]), []
+    problems = [
+        f"{path}, line {line}: has {len(row)} fields, the header has {len(header)}"
+        for line, row in rows
+        if len(row) != len(header)
+    ]
+    whole = [[*row, line] for line, row in rows if len(row) == len(header)]
+    return pd.DataFrame(whole, columns=[*header, "line"]), problems
+
+
+def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV, blank ones left out, each with the line that it ends in."""
+    try:
+        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
+        return [(reader.line_num, row) for row in reader if row]
+    except FileNotFoundError:
+        raise AtlasError(f"{path}: there is no such file") from None
+    except UnicodeDecodeError as error:
+        raise AtlasError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise AtlasError(f"{path}: cannot be read ({error.strerror})") from None
+    except csv.Error as error:
+        raise AtlasError(f"{path}, line {reader.line_num}: is not CSV ({error}); check its quotation marks") from None
+
+
+def check_header(path: Path, header: list[str], columns: tuple[str, ...], further_columns: bool) -> Iterator[str]:
+    """What is wrong with the names of the columns."""
+    here = f"{path}, line 1: "
+    if "line" in header:
+        yield f"{here}column 'line' has the name of the line number that is kept for errors; call it differently"
+    for name in columns:
+        if name not in header:
+            yield f"{here}column {name!r} is missing; columns: {', '.join(columns)}"
+    for name in dict.fromkeys(header):
+        if header.count(name) > 1:
+            yield f"{here}column {name!r} occurs {header.count(name)} times"
+        if name not in columns and not further_columns:
+            yield f"{here}unknown column {name!r}.{nearest(name, list(columns))}"
 
 
 def check_samples(path: Path, samples: pd.DataFrame, query_types: Mapping[str, Any]) -> Iterator[str]:
@@ -131,7 +153,7 @@ def check_samples(path: Path, samples: pd.DataFrame, query_types: Mapping[str, A
         yield from check_answer(here, row, query_types)
 
 
-def check_answer(here: str, row: Mapping[str, str], query_types: Mapping[str, Any]) -> Iterator[str]:
+def check_answer(here: str, row: Mapping[Hashable, str], query_types: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with a sample's query type, expected answer and need of a target."""
     query_type = query_types.get(row["query_type"])
     if query_type is None:
@@ -145,18 +167,21 @@ def check_answer(here: str, row: Mapping[str, str], query_types: Mapping[str, An
             f"{nearest(expected, list(answers))} (config: query_types.{row['query_type']}.answers)"
         )
     if query_type["needs_target"] and not row["target_object"]:
-        yield f"{here}: query type {row['query_type']!r} needs a target_object (objects.csv's object_id, several joined by +)"
+        yield (
+            f"{here}: query type {row['query_type']!r} needs a target_object "
+            "(an object_id of objects.csv, several joined by +)"
+        )
 
 
 def check_targets(path: Path, samples: pd.DataFrame, objects: pd.DataFrame) -> Iterator[str]:
     """Targets that no object of the sample's image answers to."""
     known = objects.groupby("image")["object_id"].agg(list).to_dict()
     for row in samples[samples["target_object"] != ""].to_dict("records"):
-        there = known.get(row["image"], [])
+        there, image = known.get(row["image"], []), row["image"]
         for target in row["target_object"].split("+"):
             if target not in there:
                 hint = nearest(target, there) if there else " The image has no objects."
-                yield f"{path}, line {row['line']}: target_object {target!r} is not an object of {row['image']!r}.{hint}"
+                yield f"{path}, line {row['line']}: target_object {target!r} is not an object of {image!r}.{hint}"
 
 
 def check_objects(path: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
@@ -174,6 +199,9 @@ def check_objects(path: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[i
             yield f"{here}: the box {', '.join(repr(row[edge]) for edge in BOX)} must be four numbers"
             continue
         box = f"box [{x_min:g}, {y_min:g}, {x_max:g}, {y_max:g}]"
+        if not all(map(math.isfinite, (x_min, y_min, x_max, y_max))):
+            yield f"{here}: {box} must be four finite numbers"
+            continue
         if not (x_min < x_max and y_min < y_max):
             yield f"{here}: {box} has no area; x_min < x_max and y_min < y_max must hold"
         width, height = sizes.get(row["image"], (float("inf"), float("inf")))
@@ -186,16 +214,16 @@ def image_sizes(
 ) -> tuple[dict[str, tuple[int, int]], list[str]]:
     """(width, height) of the wanted images, and what is wrong with them and their masks."""
     sizes: dict[str, tuple[int, int]] = {}
-    problems = []
+    problems, tried = [], set()
     for table, rows in (("samples.csv", samples), ("objects.csv", objects)):
         for image, line in rows.groupby("image", sort=False)["line"].first().items():
-            if image in sizes or (wanted is not None and image not in wanted):
+            if image in tried or (wanted is not None and image not in wanted):
                 continue
+            tried.add(image)
             try:
                 sizes[str(image)] = read_image(inside(folder / "images", str(image))).size
             except AtlasError as error:
                 problems.append(f"{folder / table}, line {line}: image {image!r}: {error}")
-                sizes[str(image)] = (10**9, 10**9)  # told already; its boxes are not held against it too
     opened = objects[objects["image"].isin(sizes)]
     problems += mask_problems(folder, opened, sizes) if "mask" in objects else []
     return sizes, problems
@@ -212,14 +240,16 @@ def mask_problems(folder: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple
                     problems.append(f"{here} is {mask.size}, its image {sizes[row['image']]} px")
                 elif mask.convert("L").getbbox() is None:
                     problems.append(f"{here} is empty")
-        except (OSError, AtlasError) as error:
+        except (*UNREADABLE, AtlasError) as error:
             problems.append(f"{here}: {error}")
     return problems
 
 
 def inside(folder: Path, name: str) -> Path:
     """The path of a file named relative to a folder; refuses a name that leads out of it."""
+    if not name.strip():
+        raise AtlasError(f"is empty; it must name a file in {folder}")
     path = folder / name
-    if not name or PurePosixPath(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+    if PurePosixPath(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
         raise AtlasError(f"{name!r} leads out of {folder}; put the file there and name it relative to that folder")
     return path

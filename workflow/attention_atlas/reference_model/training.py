@@ -154,8 +154,9 @@ class Trainer:
         """Merged features and each DeepStack's, (images, cells, hidden)."""
         grid = torch.tensor([[1, GRID[0] * MERGE, GRID[1] * MERGE]] * len(scenes))
         patches = batches.pixel_values(scenes)
+        visual: Any = self.model.model.visual
         with torch.autocast("cpu", torch.bfloat16):
-            output = self.model.model.visual(
+            output = visual(
                 patches, grid_thw=grid, cu_seqlens=torch.tensor([0, len(patches)], dtype=torch.int32), return_dict=True
             )
         return [f.view(len(scenes), NUM_CELLS, -1) for f in (output.pooler_output, *output.deepstack_features)]
@@ -165,7 +166,8 @@ class Trainer:
         scenes = batches.scenes(random, stage.images)
         classes = batches.cell_classes(scenes)
         losses = [
-            probe.loss(features, classes) for probe, features in zip(self.probes, self.features(scenes), strict=True)
+            probe.loss(features, classes)  # type: ignore[operator]
+            for probe, features in zip(self.probes, self.features(scenes), strict=True)
         ]
         return losses[0] + DEEPSTACK_WEIGHT * torch.stack(losses[1:]).sum()
 
@@ -173,7 +175,7 @@ class Trainer:
         """Weighted next-token loss of the answers; the image prefix is computed once for all questions of a scene."""
         scenes = batches.scenes(random, stage.images)
         segments = self.encoder.encode(batches.questions_of(scenes, random), stage.detailed)
-        language = self.model.model.language_model
+        language: Any = self.model.model.language_model
         features = self.features(scenes)
         with torch.autocast("cpu", torch.bfloat16):
             cache = self.prefix_cache(features)
@@ -197,7 +199,7 @@ class Trainer:
         images = features[0].shape[0]
         input_ids = self.prefix.expand(images, -1)
         is_image = input_ids == self.model.config.image_token_id
-        language = self.model.model.language_model
+        language: Any = self.model.model.language_model
         embeds = language.embed_tokens(input_ids)
         embeds = embeds.masked_scatter(is_image[..., None], features[0].to(embeds.dtype))
         cache = DynamicCache(config=self.model.config.text_config)

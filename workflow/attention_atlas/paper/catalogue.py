@@ -1,0 +1,83 @@
+"""What this phase makes: tables, their formats, and figures with what each is drawn from.
+
+Imported while Snakemake parses, so nothing heavy is imported here, and a figure's module only when it is drawn.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from attention_atlas.errors import AtlasError, nearest
+
+TABLE_FORMATS: dict[str, tuple[str, ...]] = {
+    "table1": ("csv", "md", "tex"),
+    "steps": ("csv", "md", "tex"),
+    "ablation": ("csv", "md", "tex"),
+    "layer_profile": ("csv",),
+    "layer_step": ("csv",),
+    "vision_mass": ("csv",),
+    "pooling_profile": ("csv",),
+}
+TABLES = tuple(TABLE_FORMATS)
+TABLE_MODULES = ("paper.tables", "paper.columns")
+NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
+SUMMARY_MODULES = ("paper.summary", "paper.columns")
+NUMBERS_TABLES = ("table1", "ablation")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a figure is drawn from: published tables, sections of the settings, and the selected maps or not."""
+
+    tables: tuple[str, ...]
+    settings: tuple[str, ...]
+    maps: bool = False
+
+
+FIGURES: dict[str, Sources] = {
+    "layer_profile": Sources(("layer_profile",), ("bands", "figures", "statistics")),
+    "step_progression": Sources(("steps",), ("figures", "statistics")),
+    "layer_step": Sources(("layer_step", "steps"), ("figures",)),
+    "vision_mass": Sources(("vision_mass",), ("figures", "statistics")),
+    "pooling": Sources(("ablation", "pooling_profile"), ("figures", "statistics")),
+    "gallery": Sources((), ("figures",), maps=True),
+    "layers_page": Sources((), ("figures",), maps=True),
+}
+TABLE_FIGURE_MODULES = ("paper.columns", "paper.panels", "paper.style")
+MAP_FIGURE_MODULES = ("paper.overlay", "paper.style", "inputs.answers", "inputs.images", "inputs.study")
+
+
+def known_table(name: str) -> str:
+    """The name of a table, or an error with the nearest one."""
+    if name not in TABLES:
+        raise AtlasError(f"unknown table {name!r}.{nearest(name, list(TABLES))}")
+    return name
+
+
+def figure_sources(name: str) -> Sources:
+    """What a figure is drawn from, or an error with the nearest name."""
+    if name not in FIGURES:
+        raise AtlasError(f"unknown figure {name!r}.{nearest(name, list(FIGURES))}")
+    return FIGURES[name]
+
+
+def figure_tables(name: str) -> tuple[str, ...]:
+    """The published tables that a figure reads."""
+    return figure_sources(name).tables
+
+
+def figure_settings(name: str) -> tuple[str, ...]:
+    """The sections of the settings that a figure reads."""
+    return figure_sources(name).settings
+
+
+def figure_modules(name: str) -> tuple[str, ...]:
+    """The modules whose code is in a figure, named as in `provenance.module_path`."""
+    return (f"paper.{name}", *(MAP_FIGURE_MODULES if figure_sources(name).maps else TABLE_FIGURE_MODULES))
+
+
+def draw_function(name: str) -> Callable[..., Any]:
+    """The function that draws a figure from its sources; imports that figure's module alone."""
+    figure_sources(name)
+    return importlib.import_module(f"attention_atlas.paper.{name}").draw

@@ -1,0 +1,192 @@
+"""Overlays: a map of token cells drawn over its image, in original pixels, with the boxes of the target."""
+
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, withStroke
+
+from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.inputs.images import read_image
+from attention_atlas.inputs.study import BOX, OBJECT_COLUMNS, inside, read_table
+from attention_atlas.paper.style import BLUE, SMALL, axes_at
+
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+DARKEST_GREY = 0.45  # black of an image below its map: the map's colours must stay readable over it
+VERDICTS = {1: "correct", 0: "wrong", -1: "not judged"}
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A selected sample: its maps by layer, its image (height, width, 3; 0 to 255), the boxes of its target."""
+
+    sample_id: str
+    maps: xr.Dataset
+    image: np.ndarray
+    boxes: tuple[tuple[float, float, float, float], ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the image in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+    def told(self, name: str) -> Any:
+        """An attribute of the sample's node."""
+        if name not in self.maps.attrs:
+            raise AtlasError(
+                f"the selected map of {self.sample_id!r} lacks {name!r}; `snakemake figures` makes it anew"
+            )
+        return self.maps.attrs[name]
+
+
+def read_selected(maps: Path, group: str, study: Path) -> list[Selected]:
+    """The samples of one group of selected_maps.nc ("gallery" or "layers_page"), with what the study holds of them."""
+    if not maps.exists():
+        raise AtlasError(f"{maps}: there is no such file; `snakemake tables` makes it, `dvc pull` fetches it")
+    with xr.open_datatree(maps, engine="netcdf4") as tree:
+        nodes = tree.children[group].children if group in tree.children else {}
+        samples = {str(name): node.to_dataset().load() for name, node in nodes.items()}
+    objects, problems = read_table(study / "objects.csv", OBJECT_COLUMNS, further_columns=True)
+    if problems:
+        raise AtlasError("\n  ".join([f"{study}: {len(problems)} problem(s)", *problems]))
+    return [select(name, dataset, study, objects) for name, dataset in samples.items()]
+
+
+def select(name: str, maps: xr.Dataset, study: Path, objects: pd.DataFrame) -> Selected:
+    """One selected sample with its image and target boxes."""
+    image = read_image(inside(study / "images", str(maps.attrs["image"])))
+    there = objects[objects["image"] == maps.attrs["image"]].set_index("object_id")
+    boxes = []
+    for target in filter(None, str(maps.attrs.get("target_object", "")).split("+")):
+        if target not in there.index:
+            hint = nearest(target, list(there.index)) if len(there) else " The image has no objects."
+            raise AtlasError(f"{study / 'objects.csv'}: no object {target!r} of {maps.attrs['image']!r}.{hint}")
+        x_min, y_min, x_max, y_max = (float(there.loc[target, edge]) for edge in BOX)
+        boxes.append((x_min, y_min, x_max, y_max))
+    return Selected(str(maps.attrs.get("sample_id", name)), maps, np.asarray(image), tuple(boxes))
+
+
+def map_colours() -> ListedColormap:
+    """Colours of a map over an image: no weight lets the image through, the largest nearly covers it."""
+    strength = np.linspace(0, 1, 256)
+    colours = mpl.colormaps["inferno_r"](0.08 + 0.87 * strength)
+    colours[:, 3] = 0.9 * strength**0.7
+    return ListedColormap(colours, name="overlay")
+
+
+def show_image(axes: Axes, selected: Selected, faded: bool = False) -> None:
+    """The image in its own pixels; `faded` to light grey, to lie under a map."""
+    width, height = selected.size
+    pixels = selected.image
+    if faded:
+        grey = pixels @ np.asarray(LUMINANCE) / 255
+        pixels = np.repeat(DARKEST_GREY + (1 - DARKEST_GREY) * grey[:, :, None], 3, axis=2)
+    axes.imshow(pixels, extent=(0, width, height, 0), interpolation="antialiased")
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal", anchor="N")
+    for spine in axes.spines.values():
+        spine.set(visible=True, linewidth=0.4, color="#BFBFBF")
+
+
+def show_map(axes: Axes, weights: xr.DataArray, selected: Selected, scale: Normalize, smoothing: bool) -> None:
+    """A map (row, col) over an image: each cell between its own borders, or blended where that was asked for."""
+    row_edge, col_edge = selected.maps["row_edge"].values, selected.maps["col_edge"].values
+    look: dict[str, Any] = {"norm": scale, "cmap": map_colours()}
+    cells = np.ma.masked_invalid(weights.transpose("row", "col").values)
+    if smoothing:
+        extent = (col_edge[0], col_edge[-1], row_edge[-1], row_edge[0])
+        axes.imshow(cells, extent=extent, interpolation="bicubic", **look)
+    else:
+        # Rasterised: seams between transparent vector cells show in PDF viewers.
+        axes.pcolormesh(col_edge, row_edge, cells, rasterized=True, **look)
+    width, height = selected.size
+    axes.set(xlim=(0, width), ylim=(height, 0))
+
+
+def show_boxes(axes: Axes, selected: Selected) -> None:
+    """The boxes of the target."""
+    halo = [withStroke(linewidth=2.2, foreground="white"), Normal()]
+    for x_min, y_min, x_max, y_max in selected.boxes:
+        axes.add_patch(
+            Rectangle(
+                (x_min, y_min),
+                x_max - x_min,
+                y_max - y_min,
+                fill=False,
+                edgecolor=BLUE,
+                linewidth=1.0,
+                path_effects=halo,
+                clip_on=False,
+            )
+        )
+
+
+def map_scale(weights: xr.DataArray) -> Normalize:
+    """Colours from zero to the largest weight; from zero to one where there is none."""
+    largest = float(weights.max())
+    return Normalize(0, largest if math.isfinite(largest) and largest > 0 else 1)
+
+
+def colour_bar(figure: Figure, place: tuple[float, float, float, float], scale: Normalize, label: str) -> Axes:
+    """A horizontal colour bar at a place in mm (left, top, width, height), over the grey of an image."""
+    axes = axes_at(figure, *place)
+    axes.set_facecolor("#E8E8E8")
+    bar = figure.colorbar(ScalarMappable(scale, map_colours()), cax=axes, orientation="horizontal")
+    bar.set_label(label, fontsize=SMALL)
+    bar.outline.set_linewidth(0.4)
+    axes.tick_params(labelsize=SMALL, length=2, width=0.4)
+    return axes
+
+
+def question_lines(selected: Selected, width: int, most: int) -> list[str]:
+    """The question and the answer with its verdict, wrapped to `width` characters, at most `most` lines each."""
+    correct = int(selected.told("correct"))
+    verdict = VERDICTS[correct]
+    if correct == 0:
+        verdict += f", expected: {selected.told('expected_answer')}"
+    question = " ".join(str(selected.told("query")).split())
+    answer = " ".join(str(selected.told("generated_text")).split())
+    return [
+        *wrapped(question, width, most),
+        *wrapped(f"“{answer}” ({verdict})", width, most),
+    ]
+
+
+def place_text(selected: Selected) -> str:
+    """The step, its token, and the pooling of a sample's maps."""
+    token = str(selected.told("token_text")).strip() or "space"
+    return f"step {selected.told('step')}, token “{token}”"
+
+
+def entropy_text(selected: Selected, layer: int) -> str:
+    """The entropy of a layer's map: "H = 2.31 nats"; why there is none where there is none."""
+    entropy = float(selected.maps["entropy"].sel(layer=layer))
+    return f"H = {entropy:.2f} nats" if math.isfinite(entropy) else "no entropy: vision mass 0 or not finite"
+
+
+def wrapped(text: str, width: int, most: int) -> list[str]:
+    """A text in lines of at most `width` characters; the last of `most` lines ends in an ellipsis if text is left."""
+    return textwrap.wrap(text, width, max_lines=most, placeholder=" …") or [""]
+
+
+def target_text(selected: Selected) -> str:
+    """What to say where a sample has no target."""
+    return "" if selected.boxes else "no target named"
+
+
+def pooling_text(settings: Mapping[str, Any], samples: list[Selected]) -> str:
+    """How the maps of samples were pooled over heads, and drawn."""
+    pooled = " and ".join(sorted({str(selected.told("pooling")) for selected in samples}))
+    smooth = ", cells blended" if settings["figures"]["smoothing"] else ""
+    return f"{pooled} over heads{smooth}"

@@ -1,0 +1,284 @@
+"""Tables as a paper prints them: rounded to digits that mean something, as CSV, Markdown and LaTeX.
+
+Markdown and LaTeX are made from the rounded values, so that no two files of a run disagree in a digit.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attention_atlas.errors import AtlasError
+from attention_atlas.paper.columns import (
+    CONFIDENCE_LIMITS,
+    DECIMALS,
+    INTEGERS,
+    MEASURES,
+    SELECTORS,
+    TEXT,
+    read_summary,
+)
+
+SHOWN_DECIMALS = 2
+MISSING = "–"
+LEFT_OUT = {
+    "failed": "failed",
+    "no_answer": "without an answer",
+    "undefined": "without finite positive vision mass",
+    "other_conditions": "of other conditions",
+}
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A table for readers: cells as plain text (not escaped), a caption, remarks on what is not in it."""
+
+    cells: pd.DataFrame
+    caption: str
+    remarks: tuple[str, ...]
+    label: str
+    column_format: str
+    long: bool = False
+
+
+def write_table(
+    name: str, summary: Path, confidence: float, csv: Path, markdown: Path | None, latex: Path | None
+) -> None:
+    """Write one summary of results/analysis/<study>/<model>/ as CSV, and as Markdown and LaTeX where it has these."""
+    frame = rounded(read_summary(summary, name))
+    # Built before anything is written, so that a table without these formats leaves no file behind.
+    texts = {csv: csv_text(frame)}
+    if markdown or latex:
+        table = printed(name, frame, summary.parent.parent.name, summary.parent.name, confidence)
+        texts |= {path: text(table) for path, text in ((markdown, as_markdown), (latex, as_latex)) if path}
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """A summary rounded to the digits that mean something; texts without control characters, counts as integers."""
+    columns = {}
+    for name in frame:
+        if name in TEXT:
+            columns[name] = frame[name].map(printable)
+        elif name in INTEGERS:
+            columns[name] = frame[name].astype("Int64")
+        else:
+            columns[name] = frame[name].astype("float64").round(DECIMALS) + 0.0  # + 0.0: no "-0.000"
+    return pd.DataFrame(columns)
+
+
+def printable(text: Any) -> str:
+    """A text on one line: line breaks and other control characters as escapes."""
+    if not isinstance(text, str):
+        return ""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A rounded table as CSV with fixed decimals; empty where there is no value."""
+    return frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{DECIMALS}f")
+
+
+def printed(name: str, frame: pd.DataFrame, study: str, model: str, confidence: float) -> Printed:
+    """A rounded table for readers."""
+    if name not in PRINTERS:
+        raise AtlasError(f"the table {name!r} is written as CSV alone; Markdown and LaTeX: {', '.join(PRINTERS)}")
+    return PRINTERS[name](frame, f"{study} asked of {model}", f"tab:{study}-{model}-{name}", f"{confidence:.4g}")
+
+
+def table1(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """Table 1: entropy, its layer, and accuracy per query."""
+    cells = {
+        "Query": frame["query_id"] + " " + frame["query_type"],
+        "Question": frame["question"],
+        "n": by_row(frame, lambda row: f"{shown(row['n'])} of {shown(row['samples'])}"),
+        "Mean entropy": intervals(frame, "entropy_mean"),
+        "Min. entropy": intervals(frame, "entropy_min"),
+        "Layer of min.": by_row(frame, lambda row: joined(row["layer_of_min"], row["layer_band"])),
+        "Profile min.": frame["profile_min"].map(shown),
+        "Modal layer": by_row(frame, lambda row: joined(row["modal_layer"], shown(row["modal_share"]))),
+        "Accuracy": intervals(frame, "accuracy"),
+    }
+    caption = (
+        f"{run}: {measured(frame)}. Map at {at_step(frame)}, heads pooled by {values(frame, 'pooling')}. "
+        "Mean and minimum over layers of one image, averaged over images; layer of min.: where the mean layer profile "
+        "is lowest (band of layers), profile min.: its value there; modal layer: where most images have their minimum "
+        f"(share of images). Brackets: {percent(confidence)} intervals over images, BCa bootstrap for means, Wilson "
+        "for proportions. n: images used of samples asked."
+    )
+    return Printed(pd.DataFrame(cells), caption, (*left_out(frame), *no_interval(frame)), label, "lp{3.2cm}rlllrll")
+
+
+def steps(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """The companion of Table 1: every step with the token generated."""
+    cells = {
+        "Query": frame["query_id"] + " " + frame["query_type"],
+        "Step": frame["step"].map(shown),
+        "Token (share)": by_row(frame, lambda row: joined(row["token"], shown(row["token_share"]))),
+        "Answer here": frame["answer_share"].map(shown),
+        "n": frame["n"].map(shown),
+        "Mean entropy": intervals(frame, "entropy_mean"),
+        "Min. entropy": intervals(frame, "entropy_min"),
+        "Layer of min.": frame["layer_of_min"].map(shown),
+    }
+    caption = (
+        f"{run}, step by step: {measured(frame)}, heads pooled by {values(frame, 'pooling')}. "
+        "Token: the most frequent one at this step, with its share of samples; answer here: share of samples whose "
+        "answer begins at this step. Mean and minimum over layers of one image, averaged over images. "
+        f"Brackets: {percent(confidence)} BCa bootstrap intervals over images. n: images that reach the step."
+    )
+    return Printed(pd.DataFrame(cells), caption, no_interval(frame), label, "lrlrrllr", long=True)
+
+
+def ablation(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """The ablation: pooling heads by maximum against by mean."""
+    cells = {
+        "Query": frame["query_id"] + " " + frame["query_type"],
+        "n": frame["n"].map(shown),
+        "Max over heads": intervals(frame, "entropy_max_pool"),
+        "Mean over heads": intervals(frame, "entropy_mean_pool"),
+        "Difference, max − mean": intervals(frame, "difference", DECIMALS),
+    }
+    caption = (
+        f"{run}, pooling of heads: {measured(frame)}, mean over layers, at {at_step(frame)}. "
+        f"Brackets: {percent(confidence)} BCa bootstrap intervals over images, of the paired difference too. "
+        "n: images used."
+    )
+    return Printed(pd.DataFrame(cells), caption, no_interval(frame), label, "lrlll")
+
+
+PRINTERS: dict[str, Callable[[pd.DataFrame, str, str, str], Printed]] = {
+    "table1": table1,
+    "steps": steps,
+    "ablation": ablation,
+}
+
+
+def shown(value: Any, decimals: int = SHOWN_DECIMALS) -> str:
+    """A value as readers see it: integers as they are, numbers with fixed decimals, a dash where there is none."""
+    if pd.isna(value):
+        return MISSING
+    if isinstance(value, float):
+        return f"{round(value, decimals) + 0.0:.{decimals}f}"
+    return str(value)
+
+
+def shown_interval(low: float, high: float, decimals: int = SHOWN_DECIMALS) -> str:
+    """Both ends in brackets; a dash where there is no interval."""
+    return MISSING if pd.isna(low) or pd.isna(high) else f"[{shown(low, decimals)}, {shown(high, decimals)}]"
+
+
+def intervals(frame: pd.DataFrame, name: str, decimals: int = SHOWN_DECIMALS) -> list[str]:
+    """A quantity with its interval, "3.12 [3.05, 3.20]", per row; without brackets where there is no interval."""
+    ends = zip(frame[name], *(frame[f"{name}{limit}"] for limit in CONFIDENCE_LIMITS), strict=True)
+    return [
+        f"{shown(value, decimals)} {shown_interval(low, high, decimals)}".removesuffix(f" {MISSING}")
+        for value, low, high in ends
+    ]
+
+
+def by_row(frame: pd.DataFrame, text: Callable[[dict[str, Any]], str]) -> list[str]:
+    """A text made of several cells, per row."""
+    return [text(row) for row in frame.to_dict("records")]
+
+
+def joined(value: Any, detail: str) -> str:
+    """A value with a detail in parentheses; either may be missing."""
+    return f"{shown(value)} ({detail})" if detail not in ("", MISSING) else shown(value)
+
+
+def values(frame: pd.DataFrame, column: str) -> str:
+    """What a column holds, each value once."""
+    return ", ".join(dict.fromkeys(frame[column])) or MISSING
+
+
+def measured(frame: pd.DataFrame) -> str:
+    """What is measured, with its unit, and its maximum where the run has one token grid."""
+    names = ", ".join(MEASURES.get(name, name) for name in dict.fromkeys(frame["measure"])) or MISSING
+    cells = [int(count) for count in frame.get("num_cells", pd.Series(dtype="Int64")).dropna().unique() if count > 1]
+    if len(cells) == 1 and set(frame["measure"]) == {"entropy"}:
+        return f"{names} of attention over {cells[0]} vision tokens, at most ln {cells[0]} = {math.log(cells[0]):.2f}"
+    return f"{names} of attention over vision tokens"
+
+
+def at_step(frame: pd.DataFrame) -> str:
+    """The step that a table is about."""
+    return ", ".join(SELECTORS.get(name, name) for name in dict.fromkeys(frame["selector"])) or MISSING
+
+
+def percent(confidence: str) -> str:
+    """A confidence level as a percentage: "0.95" becomes "95 %"."""
+    return f"{float(confidence) * 100:.4g} %"
+
+
+def left_out(frame: pd.DataFrame) -> tuple[str, ...]:
+    """What the statistics leave out, by query."""
+    told = []
+    for row in frame.to_dict("records"):
+        parts = [f"{row[name]} {reason}" for name, reason in LEFT_OUT.items() if pd.notna(row[name]) and row[name] > 0]
+        told += [f"{row['query_id']}: {', '.join(parts)}"] if parts else []
+    return (f"Left out: {'; '.join(told)}.",) if told else ("Left out: nothing.",)
+
+
+def no_interval(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Why intervals are missing: each reason with the queries it holds for."""
+    noted = frame[frame["interval_note"] != ""]
+    reasons = [f"{', '.join(dict.fromkeys(rows['query_id']))}: {note}" for note, rows in noted.groupby("interval_note")]
+    return (f"No interval: {'; '.join(reasons)}.",) if reasons else ()
+
+
+def as_markdown(table: Printed) -> str:
+    """A table as Markdown: caption, pipe table, remarks."""
+    rows = [list(table.cells.columns), *table.cells.values.tolist()]
+    lines = [f"| {' | '.join(markdown_text(cell) for cell in row)} |" for row in rows]
+    lines.insert(1, f"|{' --- |' * len(table.cells.columns)}")
+    caption, *remarks = (markdown_text(text) for text in (table.caption, *table.remarks))
+    return "\n\n".join([caption, "\n".join(lines), *remarks]) + "\n"
+
+
+def as_latex(table: Printed) -> str:
+    """A table as LaTeX with booktabs rules: a float over both columns, or a longtable over pages."""
+    escaped = table.cells.rename(columns=latex_text).map(latex_text)
+    text = escaped.style.hide(axis="index").to_latex(
+        hrules=True,
+        caption=latex_text(" ".join((table.caption, *table.remarks))),
+        label=re.sub(r"[^A-Za-z0-9:.-]", "-", table.label),
+        column_format=table.column_format,
+        environment="longtable" if table.long else "table*",
+        position=None if table.long else "t",
+        position_float=None if table.long else "centering",
+    )
+    small = "\\scriptsize\\setlength{\\tabcolsep}{3pt}"
+    if table.long:
+        return f"% Needs the packages booktabs and longtable.\n\\begingroup{small}\n{text}\\endgroup\n"
+    return "% Needs the package booktabs.\n" + text.replace("\\centering\n", f"\\centering{small}\n", 1)
+
+
+def markdown_text(text: str) -> str:
+    """A text as Markdown shows it literally, inside a table too."""
+    return re.sub(r"([\\`*_<|~]|\](?=\())", r"\\\1", text)
+
+
+def latex_text(text: str) -> str:
+    """A text as LaTeX prints it literally, in any font encoding; a minus before a digit becomes a minus sign."""
+    escaped = "".join(LATEX_ESCAPES.get(char, char) for char in text)
+    return re.sub(r"(?<!\w)-(?=\d)", r"$-$", escaped)
+
+
+LATEX_ESCAPES = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "−": "$-$",
+    "–": "--",
+}
