@@ -4,8 +4,14 @@ import csv
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 from attention_atlas import store
+from attention_atlas.analysis import focus, transcript
 from attention_atlas.cells import cell_edges
+from attention_atlas.config import Settings
+from attention_atlas.inputs.study import Study
+from PIL import Image
 
 LAYERS, HEADS, ROWS, COLS = 3, 2, 4, 4
 CELLS = ROWS * COLS
@@ -112,3 +118,65 @@ def write_study(root, samples: list[Planted]):
     lines += [f"{image},object_0,circle,red,0,0,32,32" for image in images]
     (folder / "objects.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+SAMPLE_COLUMNS = (
+    *("sample_id", "image", "query_id", "query_type", "query"),
+    *("expected_answer", "condition", "target_object", "split"),
+)
+
+
+def with_map(dataset, sample_id: str, step: int, layer: int, maps: np.ndarray):
+    """A node with weights (head, row, col) of one's own at one place, its masses to match."""
+    dataset = dataset.copy(deep=True)
+    place = {"sample": sample_id, "step": step, "layer": layer}
+    vision = maps.sum((-2, -1))
+    values = {
+        "attention": maps,
+        "vision_mass": vision,
+        "first_token_mass": 0.25 * (1 - vision),
+        "prompt_text_mass": 0.75 * (1 - vision),
+    }
+    for name, value in values.items():
+        dataset[name].loc[place] = value
+    return dataset
+
+
+def tree_of(*nodes):
+    """Nodes as the tree of a run, each under the name of its grid."""
+    return xr.DataTree.from_dict({f"/{store.grid_name(n.sizes['row'], n.sizes['col'])}": n for n in nodes})
+
+
+def study_of(samples: list[Planted]) -> Study:
+    """The study of planted samples, in memory, without objects."""
+    rows = [{name: getattr(sample, name, "") for name in SAMPLE_COLUMNS} for sample in samples]
+    return Study(None, pd.DataFrame(rows), pd.DataFrame())
+
+
+def settings_of(**sections) -> dict:
+    """The settings that ship, with few resamples; `sections` replace single values, as in steps={"selector": "first"}."""
+    settings = Settings(runs=[{"study": "planted", "model": "tiny"}]).model_dump(mode="json")
+    settings["statistics"]["resamples"] = 199
+    for name, values in sections.items():
+        settings[name] |= values
+    return settings
+
+
+def tables_of(tree, samples: list[Planted], settings: dict) -> dict:
+    """The per-sample tables of a run: samples, tokens, answers, focus and mass."""
+    described, tokens = transcript.samples_table(tree), transcript.tokens_table(tree)
+    return {
+        "samples": described,
+        "tokens": tokens,
+        "answers": transcript.judged(study_of(samples), described, tokens, settings["query_types"]),
+        "focus": focus.focus_table(tree),
+        "mass": transcript.mass_table(tree),
+    }
+
+
+def draw_images(study, samples: list[Planted], width: int = 64, height: int = 64):
+    """The pictures of a study that `write_study` wrote: slanted shades of grey."""
+    (study / "images").mkdir(exist_ok=True)
+    shades = np.add.outer(np.arange(height), np.arange(width)) % 256
+    for image in {sample.image for sample in samples}:
+        Image.fromarray(np.repeat(shades[:, :, None], 3, axis=2).astype(np.uint8)).save(study / "images" / image)

@@ -20,6 +20,7 @@ import xarray as xr
 from attention_atlas import store
 from attention_atlas.attention import generation, models, prompts
 from attention_atlas.attention.capture import MASSES
+from attention_atlas.attention.catalogue import EXTRACTION_MODULES
 from attention_atlas.attention.generation import Generated, ImageFeatures
 from attention_atlas.attention.models import VisionLanguageModel
 from attention_atlas.attention.prompts import ProcessedImage, Prompt
@@ -27,16 +28,11 @@ from attention_atlas.cells import cell_edges
 from attention_atlas.config import Capture, Extraction, Generation, ModelEntry, checked
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.images import read_image
-from attention_atlas.inputs.shards import EXTRACTED_COLUMNS, shard_of
+from attention_atlas.inputs.shards import EXTRACTED_COLUMNS, shards_of
 from attention_atlas.inputs.study import SPECIAL_TOKEN, Study, read_study
 from attention_atlas.provenance import code_fingerprint, file_sha256, library_versions, text_sha256
 
 logger = logging.getLogger(__name__)
-# The modules whose code decides what a shard holds; the rule `extract` has exactly these as inputs.
-MODULES = (
-    *("cells", "store", "inputs.images", "inputs.shards", "attention.capture", "attention.extraction"),
-    *("attention.generation", "attention.models", "attention.prompts", "attention.vision_tokens"),
-)
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow")
 Row = Mapping[Hashable, str]
 Progress = Callable[[int, int], None]
@@ -85,7 +81,6 @@ def extract_shard(
     name: str,
     entry: ModelEntry,
     settings: ExtractionSettings,
-    query_types: Mapping[str, Any],
     scratch: Path,
     output: Path,
     progress: Progress = lambda done, total: None,
@@ -95,7 +90,7 @@ def extract_shard(
     Errors: AtlasError before any weights are loaded where study, settings or model entry are not in order.
     """
     torch.set_num_threads(settings.extraction.threads)
-    study, rows = shard_rows(study_folder, shard, shards, query_types)
+    study, rows = shard_rows(study_folder, shard, shards)
     check_full_samples(study, settings.capture)
     check_system_prompt(settings.extraction.system_prompt)
     started = time.perf_counter()
@@ -128,13 +123,17 @@ def extract_shard(
     }
 
 
-def shard_rows(study_folder: Path, shard: str, shards: int, query_types: Mapping[str, Any]) -> tuple[Study, list[Row]]:
-    """The checked study and its rows that fall into a shard, in the order of the table."""
-    tables = read_study(study_folder, query_types, images=())
-    mine: list[Row] = [row for row in tables.samples.to_dict("records") if shard_of(row["image"], shards) == shard]
-    if not mine:
+def shard_rows(study_folder: Path, shard: str, shards: int) -> tuple[Study, list[Row]]:
+    """The study and its rows that fall into a shard, in the order of the table; rows and the shard's images checked.
+
+    Expected answers and query types mean nothing to a model, so they are not held against the settings here.
+    """
+    rows = shards_of(study_folder / "samples.csv", shards).get(shard, [])
+    if not rows:
         raise AtlasError(f"{study_folder / 'samples.csv'}: no image falls into shard {shard} of {shards}")
-    return read_study(study_folder, query_types, images={row["image"] for row in mine}), mine
+    images = {row["image"] for row in rows}
+    study = read_study(study_folder, query_types=None, images=images)
+    return study, [row for row in study.samples.to_dict("records") if row["image"] in images]
 
 
 def check_full_samples(study: Study, capture: Capture) -> None:
@@ -442,7 +441,7 @@ def group_attributes(source: VisionLanguageModel, settings: ExtractionSettings) 
         "threads": settings.extraction.threads,
         "settings": json.dumps(settings.as_dict(), sort_keys=True),
         "library_versions": json.dumps(library_versions(LIBRARIES), sort_keys=True),
-        "code_fingerprint": code_fingerprint(MODULES),
+        "code_fingerprint": code_fingerprint(EXTRACTION_MODULES),
     }
 
 

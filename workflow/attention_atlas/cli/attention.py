@@ -35,13 +35,12 @@ def extract(
 ) -> None:
     """Ask a model the samples of one shard and keep its attention.
 
-    Reads the sections extraction, generation, capture and query_types of the settings.
+    Reads the sections extraction, generation and capture of the settings.
     """
     with logged(log) as logger:
         from attention_atlas.attention.extraction import ExtractionSettings, extract_shard
         from attention_atlas.config import ModelEntry, checked
 
-        sections = parse(settings, "query_types")
         with shown_progress(logger, f"{study.name} x {model}, shard {shard}") as progress:
             told = extract_shard(
                 study,
@@ -49,8 +48,7 @@ def extract(
                 shards,
                 model,
                 checked(ModelEntry, parse(model_entry), f"model {model!r}"),
-                ExtractionSettings.from_sections(sections),
-                sections["query_types"],
+                ExtractionSettings.from_sections(parse(settings)),
                 scratch,
                 output,
                 progress,

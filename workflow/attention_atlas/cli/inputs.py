@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attention_atlas.cli.common import Log, logged
+from attention_atlas.cli.common import Log, logged, parse
 
 study_app = typer.Typer(help="Write the tables of a demo study.", no_args_is_help=True)
 settings_app = typer.Typer(help="Files made from the types of the settings.", no_args_is_help=True)
@@ -51,14 +51,17 @@ def validate(
     config: Annotated[Path, typer.Option(help="The settings, whose query types the samples may have.")] = Path(
         "config/config.yaml"
     ),
+    settings: Annotated[str | None, typer.Option(help="The section query_types, as JSON, instead of --config.")] = None,
+    output: Annotated[Path | None, typer.Option(help="What was found in order, a JSON file.")] = None,
     log: Log = None,
 ) -> None:
-    """Check a study: every row, every image."""
-    from attention_atlas.config import load_settings
-    from attention_atlas.inputs.study import read_study
-
+    """Check a study: every row, every image, every mask."""
     with logged(log) as logger:
-        study = read_study(folder, load_settings(config).model_dump(mode="json")["query_types"])
+        from attention_atlas.config import load_settings
+        from attention_atlas.inputs.study import read_study, write_inventory
+
+        sections = parse(settings) if settings else load_settings(config).model_dump(mode="json")
+        study = read_study(folder, sections["query_types"])
         logger.info(
             "%s is in order: %d samples of %d images, %d objects",
             folder,
@@ -66,6 +69,8 @@ def validate(
             study.samples["image"].nunique(),
             len(study.objects),
         )
+        if output is not None:
+            write_inventory(study, output)
 
 
 @settings_app.command()

@@ -20,6 +20,9 @@ TABLE_FORMATS: dict[str, tuple[str, ...]] = {
     "pooling_profile": ("csv",),
 }
 TABLES = tuple(TABLE_FORMATS)
+PRINTED_TABLES = tuple(name for name, formats in TABLE_FORMATS.items() if len(formats) > 1)
+DATA_TABLES = tuple(name for name in TABLES if name not in PRINTED_TABLES)
+TABLE_FILES = tuple(f"{name}.{kind}" for name, formats in TABLE_FORMATS.items() for kind in formats)
 TABLE_MODULES = ("paper.tables", "paper.columns")
 NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
 SUMMARY_MODULES = ("paper.summary", "paper.columns")
@@ -44,6 +47,8 @@ FIGURES: dict[str, Sources] = {
     "gallery": Sources((), ("figures",), maps=True),
     "layers_page": Sources((), ("figures",), maps=True),
 }
+MAP_FIGURES = tuple(name for name, sources in FIGURES.items() if sources.maps)
+TABLE_FIGURES = tuple(name for name in FIGURES if name not in MAP_FIGURES)
 TABLE_FIGURE_MODULES = ("paper.columns", "paper.panels", "paper.style")
 MAP_FIGURE_MODULES = ("paper.overlay", "paper.style", "inputs.answers", "inputs.images", "inputs.study")
 

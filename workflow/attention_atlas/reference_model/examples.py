@@ -8,14 +8,18 @@ from attention_atlas.inputs.questions import Question
 from attention_atlas.inputs.scenes import COLOURS, KINDS, Scene, random_scene
 
 # How often each kind of question is asked of one scene, where it can be asked at all.
-MIX = {"q0": 1, "q1": 3, "q2": 3, "q3": 4, "q5": 4, "q6": 4, "q7": 5}
+MIX = {"q0": 2, "q1": 4, "q2": 3, "q3": 3, "q5": 4, "q6": 3, "q7": 5}
 QUESTIONS_PER_SCENE = sum(MIX.values())
 FEWEST, MOST = 2, 6
+FEWEST_COLOURS = 2
 
 
 def training_scene(random: Random) -> Scene:
-    """A scene as the study has them."""
-    return random_scene(random, random.randint(FEWEST, MOST))
+    """A scene as the study has them, half of the time of few colours: else hardly any colour would occur thrice."""
+    colours = tuple(COLOURS)
+    if random.random() < 0.5:
+        colours = tuple(random.sample(colours, random.randint(FEWEST_COLOURS, len(colours) - 2)))
+    return random_scene(random, random.randint(FEWEST, MOST), colours)
 
 
 def training_questions(scene: Scene, random: Random) -> list[Question]:
@@ -39,7 +43,7 @@ def ask(query_id: str, scene: Scene, random: Random, wording: int = 0) -> Questi
         case "q0":
             return questions.how_many_shapes(scene, wording)
         case "q1":
-            return questions.how_many_of_colour(scene, a_colour(scene, random), wording)
+            return questions.how_many_of_colour(scene, a_colour_by_count(scene, random), wording)
         case "q2":
             alone = questions.alone_in_kind(scene)
             return questions.what_colour(scene, random.choice(alone), wording) if alone else None
@@ -61,6 +65,14 @@ def a_colour(scene: Scene, random: Random) -> str:
     present = {shape.colour for shape in scene.shapes}
     absent = [colour for colour in COLOURS if colour not in present]
     return random.choice(sorted(present)) if random.random() < 0.5 or not absent else random.choice(absent)
+
+
+def a_colour_by_count(scene: Scene, random: Random) -> str:
+    """A colour that occurs a certain number of times, each number that occurs (none included) equally often."""
+    by_count: dict[int, list[str]] = {}
+    for colour in COLOURS:
+        by_count.setdefault(len(questions.with_colour(scene, colour)), []).append(colour)
+    return random.choice(by_count[random.choice(sorted(by_count))])
 
 
 def a_colour_and_kind(scene: Scene, random: Random) -> tuple[str, str]:

@@ -46,8 +46,8 @@ class Stage:
 
 RECIPE = (
     Stage("vision", steps=900, images=32, peak_rate=1.5e-3, parts="vision"),
-    Stage("language", steps=2600, images=16, peak_rate=1.2e-3, parts="language", detailed=True),
-    Stage("finish", steps=600, images=16, peak_rate=4e-4, parts="all"),
+    Stage("language", steps=2600, images=12, peak_rate=1.2e-3, parts="language", detailed=True),
+    Stage("finish", steps=700, images=12, peak_rate=4e-4, parts="all"),
 )
 
 

@@ -1,0 +1,46 @@
+# Attention Atlas: inputs -> attention -> analysis -> paper. The settings are config/config.yaml; `snakemake -n` shows
+# what a run would do, `snakemake --cores all` does it.
+from attention_atlas.analysis import catalogue as analysis
+from attention_atlas.attention import catalogue as attention
+from attention_atlas.paper import catalogue as paper
+from attention_atlas.wiring import Workflow, modules
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+atlas = Workflow(config)
+shell.prefix(f"export ATLAS_LOG_LEVEL={atlas.settings.log_level}; ")
+
+
+wildcard_constraints:
+    study="|".join(sorted({study for study, _ in atlas.runs})),
+    model="|".join(sorted({model for _, model in atlas.runs})),
+    shard=r"\d{3}",
+
+
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/attention.smk"
+include: "workflow/rules/analysis.smk"
+include: "workflow/rules/paper.smk"
+
+
+rule all:
+    default_target: True
+    input:  # every phase by name: tables that git brought along must not make missing maps look done
+        rules.attention.input,
+        rules.analysis.input,
+        rules.tables.input,
+        rules.figures.input,
+
+
+localrules:
+    all,
+    attention,
+    analysis,
+    tables,
+    figures,
+    report,

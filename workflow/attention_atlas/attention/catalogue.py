@@ -1,0 +1,10 @@
+"""What this phase makes, and from what code; imported while Snakemake parses, so nothing heavy is imported here."""
+
+# The modules whose code decides what a shard holds: inputs of the rule `extract`, fingerprinted in every shard.
+EXTRACTION_MODULES = (
+    *("cells", "store", "inputs.images", "inputs.shards", "attention.capture", "attention.extraction"),
+    *("attention.generation", "attention.models", "attention.prompts", "attention.vision_tokens"),
+)
+# Sections of the settings that a shard depends on.
+EXTRACTION_SETTINGS = ("extraction", "generation", "capture")
+MANIFEST_MODULES = ("store",)

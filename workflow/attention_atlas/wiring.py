@@ -1,0 +1,92 @@
+"""What the rules ask while Snakemake parses: the runs, their shards and files, and the code and settings behind a rule.
+
+Free of everything heavy: `snakemake -n` must not need torch, nor wait for pandas.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from attention_atlas import config
+from attention_atlas.config import ModelEntry, Settings
+from attention_atlas.errors import AtlasError
+from attention_atlas.inputs import shards as sharding
+from attention_atlas.provenance import module_path
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
+
+
+class Workflow:
+    """The settings and models of one invocation of Snakemake, and what follows from them for its rules.
+
+    `given` is Snakemake's merged configuration; its keys `study` and `model` (of `--config study=... model=...`) replace
+    the list of runs by that one run. Paths are relative to the project's folder.
+    """
+
+    def __init__(self, given: Mapping[str, Any], models_yaml: Path | str = "config/models.yaml") -> None:
+        self.settings = settings_of(given)
+        self.models = config.load_models(models_yaml)
+        self.runs = [(run.study, run.model) for run in self.settings.runs]
+        self._entries = {
+            (run.study, run.model): config.effective_entry(run, self.models) for run in self.settings.runs
+        }
+        self._shards = cache(lambda study: sharding.shards_of(f"data/{study}/samples.csv", self.settings.shards))
+
+    def sections(self, *names: str) -> str:
+        """Sections of the settings as JSON: what a rule passes to its command, and compares."""
+        return config.section_json(self.settings, *names)
+
+    def shards(self, study: str) -> list[str]:
+        """The shards that a study's images fall into."""
+        return list(self._shards(study))
+
+    def images(self, study: str, shard: str | None = None) -> list[str]:
+        """The image files of one shard, or of a whole study."""
+        wanted = self._shards(study).values() if shard is None else [self._shards(study)[shard]]
+        return sorted({f"data/{study}/images/{row['image']}" for rows in wanted for row in rows})
+
+    def rows_digest(self, study: str, shard: str) -> str:
+        """A hash of what the extraction reads of a shard's rows."""
+        return sharding.digest(self._shards(study)[shard])
+
+    def entry(self, study: str, model: str) -> ModelEntry:
+        """The model entry of a run."""
+        return self._entries[study, model]
+
+    def weights(self, study: str, model: str) -> list[str]:
+        """The files of a model that lies in a local folder; none for a model of the hub, whose commit says it all."""
+        folder = self.entry(study, model).path
+        return [] if folder is None else sorted(str(path) for kind in MODEL_FILES for path in Path(folder).glob(kind))
+
+    def of_each_run(self, *patterns: str, **values: Iterable[str]) -> list[str]:
+        """Patterns with {study} and {model} filled in for every run, and further names for each of their values."""
+        from itertools import product
+
+        return [
+            pattern.format(study=study, model=model, **dict(zip(values, chosen, strict=True)))
+            for study, model in self.runs
+            for pattern in patterns
+            for chosen in product(*values.values())
+        ]
+
+    def maps(self, study: str, model: str) -> list[str]:
+        """The shards of a run, as files."""
+        return [f"results/attention/{study}/{model}/{shard}.nc" for shard in self.shards(study)]
+
+
+def settings_of(given: Mapping[str, Any]) -> Settings:
+    """Snakemake's merged configuration as checked settings."""
+    content = dict(given)
+    one_run = {name: content.pop(name) for name in ("study", "model") if name in content}
+    if one_run:
+        if len(one_run) < 2:
+            raise AtlasError("--config needs both study=... and model=..., or neither")
+        content["runs"] = [one_run]
+    return config.checked(Settings, content, "config/config.yaml")
+
+
+def modules(names: Iterable[str]) -> list[str]:
+    """The files of modules, relative to the project's folder: inputs of the rules whose output they decide."""
+    root = Path.cwd()
+    return [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in map(module_path, names)]

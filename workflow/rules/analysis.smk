@@ -1,0 +1,129 @@
+# Phase analysis: the maps of a run -> results/analysis/<study>/<model>/*.parquet and selected_maps.nc.
+
+
+rule transcript:
+    input:
+        maps=lambda w: atlas.maps(w.study, w.model),
+        code=modules(analysis.STEPS["transcript"].modules),
+    output:
+        samples="results/analysis/{study}/{model}/samples.parquet",
+        tokens="results/analysis/{study}/{model}/tokens.parquet",
+    log:
+        "logs/transcript/{study}/{model}.log",
+    benchmark:
+        "logs/transcript/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas transcript --samples {output.samples} --tokens {output.tokens} --log {log} {input.maps}"
+
+
+rule answers:
+    input:
+        study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
+        samples="results/analysis/{study}/{model}/samples.parquet",
+        tokens="results/analysis/{study}/{model}/tokens.parquet",
+        code=modules(analysis.STEPS["answers"].modules),
+    output:
+        "results/analysis/{study}/{model}/answers.parquet",
+    params:
+        settings=atlas.sections(*analysis.STEPS["answers"].settings),
+    log:
+        "logs/answers/{study}/{model}.log",
+    benchmark:
+        "logs/answers/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas answers --study data/{wildcards.study} --samples {input.samples} --tokens {input.tokens} "
+        "--settings {params.settings:q} --output {output} --log {log}"
+
+
+rule focus:
+    input:
+        maps=lambda w: atlas.maps(w.study, w.model),
+        code=modules(analysis.STEPS["focus"].modules),
+    output:
+        "results/analysis/{study}/{model}/focus.parquet",
+    log:
+        "logs/focus/{study}/{model}.log",
+    benchmark:
+        "logs/focus/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas focus --output {output} --log {log} {input.maps}"
+
+
+rule mass:
+    input:
+        maps=lambda w: atlas.maps(w.study, w.model),
+        code=modules(analysis.STEPS["mass"].modules),
+    output:
+        "results/analysis/{study}/{model}/mass.parquet",
+    log:
+        "logs/mass/{study}/{model}.log",
+    benchmark:
+        "logs/mass/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas mass --output {output} --log {log} {input.maps}"
+
+
+rule summaries:
+    input:
+        samples="results/analysis/{study}/{model}/samples.parquet",
+        tokens="results/analysis/{study}/{model}/tokens.parquet",
+        answers="results/analysis/{study}/{model}/answers.parquet",
+        focus="results/analysis/{study}/{model}/focus.parquet",
+        mass="results/analysis/{study}/{model}/mass.parquet",
+        manifest="results/attention/{study}/{model}/manifest.json",
+        code=modules(analysis.STEPS["summaries"].modules),
+    output:
+        expand("results/analysis/{{study}}/{{model}}/{summary}.parquet", summary=analysis.SUMMARIES),
+    params:
+        settings=atlas.sections(*analysis.STEPS["summaries"].settings),
+        folder=subpath(output[0], parent=True),
+    log:
+        "logs/summaries/{study}/{model}.log",
+    benchmark:
+        "logs/summaries/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas summary-tables --samples {input.samples} --tokens {input.tokens} --answers {input.answers} "
+        "--focus {input.focus} --mass {input.mass} --manifest {input.manifest} --settings {params.settings:q} "
+        "--output {params.folder} --log {log}"
+
+
+rule selected_maps:
+    input:
+        maps=lambda w: atlas.maps(w.study, w.model),
+        study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
+        samples="results/analysis/{study}/{model}/samples.parquet",
+        answers="results/analysis/{study}/{model}/answers.parquet",
+        table1="results/analysis/{study}/{model}/table1.parquet",
+        code=modules(analysis.STEPS["selected_maps"].modules),
+    output:
+        "results/analysis/{study}/{model}/selected_maps.nc",
+    params:
+        settings=atlas.sections(*analysis.STEPS["selected_maps"].settings),
+    log:
+        "logs/selected_maps/{study}/{model}.log",
+    benchmark:
+        "logs/selected_maps/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas selected-maps --study data/{wildcards.study} --samples {input.samples} --answers {input.answers} "
+        "--table1 {input.table1} --settings {params.settings:q} --output {output} --log {log} {input.maps}"
+
+
+rule analysis:
+    input:
+        atlas.of_each_run(
+            "results/analysis/{study}/{model}/{name}.parquet",
+            name=["samples", "tokens", "answers", "focus", "mass", *analysis.SUMMARIES],
+        ),
+        atlas.of_each_run("results/analysis/{study}/{model}/selected_maps.nc"),

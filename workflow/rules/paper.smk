@@ -1,0 +1,152 @@
+# Phase paper: analysis -> results/paper/{tables,figures}/<study>/<model>/, numbers.tex, results/summary.json.
+
+
+rule table:
+    input:
+        summary="results/analysis/{study}/{model}/{table}.parquet",
+        code=modules(paper.TABLE_MODULES),
+    output:
+        csv=report(
+            "results/paper/tables/{study}/{model}/{table}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"study": "{study}", "model": "{model}", "table": "{table}", "format": "CSV"},
+        ),
+    params:
+        settings=atlas.sections("statistics"),
+    wildcard_constraints:
+        table="|".join(paper.DATA_TABLES),
+    log:
+        "logs/table/{study}/{model}/{table}.log",
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas table --name {wildcards.table} --input {input.summary} --settings {params.settings:q} "
+        "--csv {output.csv} --log {log}"
+
+
+rule printed_table:
+    input:
+        summary="results/analysis/{study}/{model}/{table}.parquet",
+        code=modules(paper.TABLE_MODULES),
+    output:
+        csv=report(
+            "results/paper/tables/{study}/{model}/{table}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"study": "{study}", "model": "{model}", "table": "{table}", "format": "CSV"},
+        ),
+        markdown="results/paper/tables/{study}/{model}/{table}.md",
+        latex="results/paper/tables/{study}/{model}/{table}.tex",
+    params:
+        settings=atlas.sections("statistics"),
+    wildcard_constraints:
+        table="|".join(paper.PRINTED_TABLES),
+    log:
+        "logs/table/{study}/{model}/{table}.log",
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas table --name {wildcards.table} --input {input.summary} --settings {params.settings:q} "
+        "--csv {output.csv} --markdown {output.markdown} --latex {output.latex} --log {log}"
+
+
+rule numbers:
+    input:
+        tables=atlas.of_each_run("results/paper/tables/{study}/{model}/{table}.csv", table=paper.NUMBERS_TABLES),
+        code=modules(paper.NUMBERS_MODULES),
+    output:
+        "results/paper/tables/numbers.tex",
+    log:
+        "logs/numbers.log",
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas numbers --output {output} --log {log} {input.tables}"
+
+
+rule summary:
+    input:
+        tables=atlas.of_each_run("results/paper/tables/{study}/{model}/table1.csv"),
+        code=modules(paper.SUMMARY_MODULES),
+    output:
+        "results/summary.json",
+    log:
+        "logs/summary.log",
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas summary --output {output} --log {log} {input.tables}"
+
+
+rule figure:
+    input:
+        tables=lambda w: [
+            f"results/paper/tables/{w.study}/{w.model}/{name}.csv" for name in paper.figure_tables(w.figure)
+        ],
+        code=lambda w: modules(paper.figure_modules(w.figure)),
+    output:
+        pdf="results/paper/figures/{study}/{model}/{figure}.pdf",
+        png=report(
+            "results/paper/figures/{study}/{model}/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"study": "{study}", "model": "{model}", "figure": "{figure}"},
+        ),
+    params:
+        settings=lambda w: atlas.sections(*paper.figure_settings(w.figure)),
+        folder=lambda w: f"results/paper/tables/{w.study}/{w.model}",
+    wildcard_constraints:
+        figure="|".join(paper.TABLE_FIGURES),
+    log:
+        "logs/figure/{study}/{model}/{figure}.log",
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas figure {wildcards.figure} --tables {params.folder} --settings {params.settings:q} "
+        "--pdf {output.pdf} --png {output.png} --log {log}"
+
+
+rule overlay_figure:
+    input:
+        maps="results/analysis/{study}/{model}/selected_maps.nc",
+        objects="data/{study}/objects.csv",
+        images=lambda w: atlas.images(w.study),
+        code=lambda w: modules(paper.figure_modules(w.figure)),
+    output:
+        pdf="results/paper/figures/{study}/{model}/{figure}.pdf",
+        png=report(
+            "results/paper/figures/{study}/{model}/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"study": "{study}", "model": "{model}", "figure": "{figure}"},
+        ),
+    params:
+        settings=lambda w: atlas.sections(*paper.figure_settings(w.figure)),
+    wildcard_constraints:
+        figure="|".join(paper.MAP_FIGURES),
+    log:
+        "logs/figure/{study}/{model}/{figure}.log",
+    conda:
+        "../../envs/atlas.yaml"
+    shell:
+        "atlas figure {wildcards.figure} --maps {input.maps} --study data/{wildcards.study} "
+        "--settings {params.settings:q} --pdf {output.pdf} --png {output.png} --log {log}"
+
+
+rule tables:
+    input:
+        atlas.of_each_run("results/paper/tables/{study}/{model}/{file}", file=paper.TABLE_FILES),
+        "results/paper/tables/numbers.tex",
+        "results/summary.json",
+
+
+rule figures:
+    input:
+        atlas.of_each_run("results/paper/figures/{study}/{model}/{figure}.{kind}", figure=paper.FIGURES, kind=("pdf", "png")),
+
+
+rule report:
+    input:  # what `snakemake --report` shows; `make report` makes both
+        rules.tables.input,
+        rules.figures.input,
