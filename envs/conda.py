@@ -1,4 +1,4 @@
-"""Print the conda environment that the lockfile describes: the file atlas.yaml beside this one, which the rules name."""
+"""Print the conda environment that the lockfile describes: atlas.yaml beside this file, which the rules name."""
 
 import re
 from pathlib import Path

@@ -17,8 +17,8 @@ TORCH = "torch=="
 def main():
     if sys.version_info < OLDEST:
         stop(
-            "Python %d.%d is too old: Attention Atlas needs %d.%d or newer. Name another one: make PYTHON=python3.12 ..."
-            % (*sys.version_info[:2], *OLDEST)
+            "Python %d.%d is too old: Attention Atlas needs %d.%d or newer. "
+            "Name another one: make PYTHON=python3.12 ..." % (*sys.version_info[:2], *OLDEST)
         )
     free = shutil.disk_usage(".").free
     if free < ROOM:

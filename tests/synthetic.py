@@ -29,6 +29,7 @@ class Planted:
     query_type: str = "counting"
     query: str = "How many shapes are in the image?"
     expected_answer: str = "3"
+    target_object: str = ""
     condition: str = ""
     error: str = ""
     extra: dict = field(default_factory=dict)
@@ -154,7 +155,7 @@ def study_of(samples: list[Planted]) -> Study:
 
 
 def settings_of(**sections) -> dict:
-    """The settings that ship, with few resamples; `sections` replace single values, as in steps={"selector": "first"}."""
+    """The settings that ship, with few resamples; `sections` replace values, as in steps={"selector": "first"}."""
     settings = Settings(runs=[{"study": "planted", "model": "tiny"}]).model_dump(mode="json")
     settings["statistics"]["resamples"] = 199
     for name, values in sections.items():

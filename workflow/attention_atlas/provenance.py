@@ -2,10 +2,15 @@
 
 import hashlib
 import importlib.metadata
+import io
 import json
+import subprocess
+import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from attention_atlas.errors import AtlasError
 
 PACKAGE = Path(__file__).parent
 
@@ -34,3 +39,14 @@ def code_fingerprint(modules: Iterable[str]) -> str:
 def library_versions(names: Iterable[str]) -> dict[str, str]:
     """Installed versions by distribution name; what follows a plus sign (the build) is left out."""
     return {name: importlib.metadata.version(name).split("+")[0] for name in names}
+
+
+def committed_files(folder: Path, output: Path) -> None:
+    """Write the files of a folder of this repository, as git's last commit has them, below `output`."""
+    archived = subprocess.run(["git", "archive", "HEAD", "--", str(folder)], capture_output=True, check=False)
+    if archived.returncode:
+        raise AtlasError(
+            f"git has no committed {folder} here ({archived.stderr.decode().strip()}); name a folder with --published"
+        )
+    with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as files:
+        files.extractall(output, filter="data")

@@ -112,7 +112,7 @@ def as_dataset(variables: Mapping[str, np.ndarray], samples: list[str], layers: 
     data = {
         name: (
             SCHEMA[name].dims,
-            np.asarray(values, dtype=object if SCHEMA[name].dtype == "str" else SCHEMA[name].dtype),
+            as_text(values) if SCHEMA[name].dtype == "str" else np.asarray(values, dtype=SCHEMA[name].dtype),
             {"long_name": SCHEMA[name].long_name, "units": SCHEMA[name].units},
         )
         for name, values in variables.items()
@@ -121,6 +121,11 @@ def as_dataset(variables: Mapping[str, np.ndarray], samples: list[str], layers: 
     labels: dict[str, Any] = {dim: np.arange(dataset.sizes[dim]) for dim in INTEGER_LABELS if dim in dataset.sizes}
     labels |= {"sample": np.asarray(samples, dtype=object), "layer": np.asarray(layers)}
     return dataset.assign_coords(labels)
+
+
+def as_text(values: np.ndarray) -> np.ndarray:
+    """Texts as objects, with the replacement character for NUL: netCDF would end the text there."""
+    return np.vectorize(lambda text: text.replace("\0", "\ufffd"), otypes=[object])(np.asarray(values, dtype=object))
 
 
 def validate(dataset: xr.Dataset, where: str = "dataset") -> None:
@@ -254,7 +259,11 @@ def open_shards(paths: Iterable[Path]) -> xr.DataTree:
 
 def joined(parts: list[xr.Dataset]) -> xr.Dataset:
     """Nodes of one grid, one after the other."""
-    padding = {name: variable.padding for name, variable in SCHEMA.items()}
+    # Typed, since a shard without any step would else be padded with float64 and int64.
+    padding = {
+        name: variable.padding if variable.dtype == "str" else np.dtype(variable.dtype).type(variable.padding)
+        for name, variable in SCHEMA.items()
+    }
     dataset = xr.concat(
         parts,
         dim="sample",

@@ -1,6 +1,6 @@
 """What the rules ask while Snakemake parses: the runs, their shards and files, and the code and settings behind a rule.
 
-Free of everything heavy: `snakemake -n` must not need torch, nor wait for pandas.
+`snakemake -n` must not need torch, so nothing here imports it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,7 @@ from attention_atlas import config
 from attention_atlas.config import ModelEntry, Settings
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs import shards as sharding
+from attention_atlas.inputs.study import read_study
 from attention_atlas.provenance import module_path
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
@@ -20,7 +21,7 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
 class Workflow:
     """The settings and models of one invocation of Snakemake, and what follows from them for its rules.
 
-    `given` is Snakemake's merged configuration; its keys `study` and `model` (of `--config study=... model=...`) replace
+    `given` is Snakemake's merged configuration; its keys `study` and `model` (`--config study=... model=...`) replace
     the list of runs by that one run. Paths are relative to the project's folder.
     """
 
@@ -28,9 +29,10 @@ class Workflow:
         self.settings = settings_of(given)
         self.models = config.load_models(models_yaml)
         self.runs = [(run.study, run.model) for run in self.settings.runs]
-        self._entries = {
-            (run.study, run.model): config.effective_entry(run, self.models) for run in self.settings.runs
-        }
+        self._entries = {(run.study, run.model): config.effective_entry(run, self.models) for run in self.settings.runs}
+        # Before any job: Snakemake removes a job's old output when it starts it, and a mistake must lose nothing.
+        for study in sorted({run.study for run in self.settings.runs}):
+            read_study(Path("data", study), self.settings.model_dump(mode="json")["query_types"], images=())
         self._shards = cache(lambda study: sharding.shards_of(f"data/{study}/samples.csv", self.settings.shards))
 
     def sections(self, *names: str) -> str:
@@ -42,9 +44,18 @@ class Workflow:
         return list(self._shards(study))
 
     def images(self, study: str, shard: str | None = None) -> list[str]:
-        """The image files of one shard, or of a whole study."""
+        """The image files of one shard, or of a whole study; refuses rows whose image is not there."""
         wanted = self._shards(study).values() if shard is None else [self._shards(study)[shard]]
-        return sorted({f"data/{study}/images/{row['image']}" for rows in wanted for row in rows})
+        first_row = {row["image"]: row for rows in reversed([*wanted]) for row in reversed(rows)}
+        found = {f"data/{study}/images/{image}": row for image, row in first_row.items()}
+        missing = [f"line {row['line']}: {path} is not there" for path, row in found.items() if not Path(path).exists()]
+        if missing:
+            told = "\n  ".join(sorted(missing)[:20])
+            raise AtlasError(
+                f"data/{study}/samples.csv: {len(missing)} image(s) missing; put them there, or fetch them with "
+                f"`dvc pull data/{study}/images`\n  {told}"
+            )
+        return sorted(found)
 
     def rows_digest(self, study: str, shard: str) -> str:
         """A hash of what the extraction reads of a shard's rows."""

@@ -26,14 +26,14 @@ rule answers:
         code=modules(analysis.STEPS["answers"].modules),
     output:
         "results/analysis/{study}/{model}/answers.parquet",
-    params:
-        settings=atlas.sections(*analysis.STEPS["answers"].settings),
     log:
         "logs/answers/{study}/{model}.log",
     benchmark:
         "logs/answers/{study}/{model}.tsv"
     conda:
         "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections(*analysis.STEPS["answers"].settings),
     shell:
         "atlas answers --study data/{wildcards.study} --samples {input.samples} --tokens {input.tokens} "
         "--settings {params.settings:q} --output {output} --log {log}"
@@ -81,16 +81,19 @@ rule summaries:
         manifest="results/attention/{study}/{model}/manifest.json",
         code=modules(analysis.STEPS["summaries"].modules),
     output:
-        expand("results/analysis/{{study}}/{{model}}/{summary}.parquet", summary=analysis.SUMMARIES),
-    params:
-        settings=atlas.sections(*analysis.STEPS["summaries"].settings),
-        folder=subpath(output[0], parent=True),
+        expand(
+            "results/analysis/{{study}}/{{model}}/{summary}.parquet",
+            summary=analysis.SUMMARIES,
+        ),
     log:
         "logs/summaries/{study}/{model}.log",
     benchmark:
         "logs/summaries/{study}/{model}.tsv"
     conda:
         "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections(*analysis.STEPS["summaries"].settings),
+        folder=subpath(output[0], parent=True),
     shell:
         "atlas summary-tables --samples {input.samples} --tokens {input.tokens} --answers {input.answers} "
         "--focus {input.focus} --mass {input.mass} --manifest {input.manifest} --settings {params.settings:q} "
@@ -107,14 +110,14 @@ rule selected_maps:
         code=modules(analysis.STEPS["selected_maps"].modules),
     output:
         "results/analysis/{study}/{model}/selected_maps.nc",
-    params:
-        settings=atlas.sections(*analysis.STEPS["selected_maps"].settings),
     log:
         "logs/selected_maps/{study}/{model}.log",
     benchmark:
         "logs/selected_maps/{study}/{model}.tsv"
     conda:
         "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections(*analysis.STEPS["selected_maps"].settings),
     shell:
         "atlas selected-maps --study data/{wildcards.study} --samples {input.samples} --answers {input.answers} "
         "--table1 {input.table1} --settings {params.settings:q} --output {output} --log {log} {input.maps}"
@@ -124,6 +127,13 @@ rule analysis:
     input:
         atlas.of_each_run(
             "results/analysis/{study}/{model}/{name}.parquet",
-            name=["samples", "tokens", "answers", "focus", "mass", *analysis.SUMMARIES],
+            name=[
+                "samples",
+                "tokens",
+                "answers",
+                "focus",
+                "mass",
+                *analysis.SUMMARIES,
+            ],
         ),
         atlas.of_each_run("results/analysis/{study}/{model}/selected_maps.nc"),

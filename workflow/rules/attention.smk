@@ -3,7 +3,6 @@
 
 rule extract:
     input:
-        checked=ancient("results/attention/{study}/study.json"),  # no model is loaded for a study with a mistake
         samples=ancient("data/{study}/samples.csv"),  # an edited row reaches its own shard alone, by params
         images=lambda w: atlas.images(w.study, w.shard),
         weights=lambda w: atlas.weights(w.study, w.model),
@@ -11,18 +10,18 @@ rule extract:
         code=modules(attention.EXTRACTION_MODULES),
     output:
         "results/attention/{study}/{model}/{shard}.nc",
-    params:
-        rows=lambda w: atlas.rows_digest(w.study, w.shard),
-        entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
-        shards=atlas.settings.shards,
-        settings=atlas.sections(*attention.EXTRACTION_SETTINGS),
-    threads: atlas.settings.extraction.threads
     log:
         "logs/extract/{study}/{model}/{shard}.log",
     benchmark:
         "logs/extract/{study}/{model}/{shard}.tsv"
     conda:
         "../../envs/atlas.yaml"
+    threads: atlas.settings.extraction.threads
+    params:
+        rows=lambda w: atlas.rows_digest(w.study, w.shard),
+        entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
+        shards=atlas.settings.shards,
+        settings=atlas.sections(*attention.EXTRACTION_SETTINGS),
     shell:
         "atlas extract --study data/{wildcards.study} --shard {wildcards.shard} --shards {params.shards} "
         "--model {wildcards.model} --model-entry {params.entry:q} --settings {params.settings:q} "
@@ -45,5 +44,6 @@ rule manifest:
 
 rule attention:
     input:
+        [f"results/attention/{study}/study.json" for study, _ in atlas.runs],
         atlas.of_each_run("results/attention/{study}/{model}/manifest.json"),
         [path for run in atlas.runs for path in atlas.maps(*run)],

@@ -1,4 +1,8 @@
 # Phase inputs: data/<study>/{samples.csv, objects.csv, images/, masks/} -> an inventory, once all of it is in order.
+# The tables are read and checked while Snakemake parses (attention_atlas.wiring); this rule opens every picture too.
+# Nothing depends on it: Snakemake passes over the changed parameters of a job below one that is to run, even where an
+# ancient() file alone joins the two (9.27), and an edited vocabulary would hide an edited query. It comes first by
+# priority, and each shard opens its own images before it loads a model.
 
 
 rule check_study:
@@ -9,13 +13,14 @@ rule check_study:
         code=modules(["inputs.study", "inputs.images", "inputs.answers"]),
     output:
         "results/attention/{study}/study.json",
-    params:
-        settings=atlas.sections("query_types"),
     log:
         "logs/check_study/{study}.log",
     benchmark:
         "logs/check_study/{study}.tsv"
+    priority: 100
     conda:
         "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections("query_types"),
     shell:
         "atlas validate data/{wildcards.study} --settings {params.settings:q} --output {output} --log {log}"

@@ -10,16 +10,21 @@ rule table:
             "results/paper/tables/{study}/{model}/{table}.csv",
             caption="../report/table.rst",
             category="Tables",
-            labels={"study": "{study}", "model": "{model}", "table": "{table}", "format": "CSV"},
+            labels={
+                "study": "{study}",
+                "model": "{model}",
+                "table": "{table}",
+                "format": "CSV",
+            },
         ),
-    params:
-        settings=atlas.sections("statistics"),
-    wildcard_constraints:
-        table="|".join(paper.DATA_TABLES),
     log:
         "logs/table/{study}/{model}/{table}.log",
+    wildcard_constraints:
+        table="|".join(paper.DATA_TABLES),
     conda:
         "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections("statistics"),
     shell:
         "atlas table --name {wildcards.table} --input {input.summary} --settings {params.settings:q} "
         "--csv {output.csv} --log {log}"
@@ -34,18 +39,23 @@ rule printed_table:
             "results/paper/tables/{study}/{model}/{table}.csv",
             caption="../report/table.rst",
             category="Tables",
-            labels={"study": "{study}", "model": "{model}", "table": "{table}", "format": "CSV"},
+            labels={
+                "study": "{study}",
+                "model": "{model}",
+                "table": "{table}",
+                "format": "CSV",
+            },
         ),
         markdown="results/paper/tables/{study}/{model}/{table}.md",
         latex="results/paper/tables/{study}/{model}/{table}.tex",
-    params:
-        settings=atlas.sections("statistics"),
-    wildcard_constraints:
-        table="|".join(paper.PRINTED_TABLES),
     log:
         "logs/table/{study}/{model}/{table}.log",
+    wildcard_constraints:
+        table="|".join(paper.PRINTED_TABLES),
     conda:
         "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections("statistics"),
     shell:
         "atlas table --name {wildcards.table} --input {input.summary} --settings {params.settings:q} "
         "--csv {output.csv} --markdown {output.markdown} --latex {output.latex} --log {log}"
@@ -53,7 +63,10 @@ rule printed_table:
 
 rule numbers:
     input:
-        tables=atlas.of_each_run("results/paper/tables/{study}/{model}/{table}.csv", table=paper.NUMBERS_TABLES),
+        tables=atlas.of_each_run(
+            "results/paper/tables/{study}/{model}/{table}.csv",
+            table=paper.NUMBERS_TABLES,
+        ),
         code=modules(paper.NUMBERS_MODULES),
     output:
         "results/paper/tables/numbers.tex",
@@ -82,7 +95,8 @@ rule summary:
 rule figure:
     input:
         tables=lambda w: [
-            f"results/paper/tables/{w.study}/{w.model}/{name}.csv" for name in paper.figure_tables(w.figure)
+            f"results/paper/tables/{w.study}/{w.model}/{name}.csv"
+            for name in paper.figure_tables(w.figure)
         ],
         code=lambda w: modules(paper.figure_modules(w.figure)),
     output:
@@ -93,15 +107,15 @@ rule figure:
             category="Figures",
             labels={"study": "{study}", "model": "{model}", "figure": "{figure}"},
         ),
+    log:
+        "logs/figure/{study}/{model}/{figure}.log",
+    wildcard_constraints:
+        figure="|".join(paper.TABLE_FIGURES),
+    conda:
+        "../../envs/atlas.yaml"
     params:
         settings=lambda w: atlas.sections(*paper.figure_settings(w.figure)),
         folder=lambda w: f"results/paper/tables/{w.study}/{w.model}",
-    wildcard_constraints:
-        figure="|".join(paper.TABLE_FIGURES),
-    log:
-        "logs/figure/{study}/{model}/{figure}.log",
-    conda:
-        "../../envs/atlas.yaml"
     shell:
         "atlas figure {wildcards.figure} --tables {params.folder} --settings {params.settings:q} "
         "--pdf {output.pdf} --png {output.png} --log {log}"
@@ -121,14 +135,14 @@ rule overlay_figure:
             category="Figures",
             labels={"study": "{study}", "model": "{model}", "figure": "{figure}"},
         ),
-    params:
-        settings=lambda w: atlas.sections(*paper.figure_settings(w.figure)),
-    wildcard_constraints:
-        figure="|".join(paper.MAP_FIGURES),
     log:
         "logs/figure/{study}/{model}/{figure}.log",
+    wildcard_constraints:
+        figure="|".join(paper.MAP_FIGURES),
     conda:
         "../../envs/atlas.yaml"
+    params:
+        settings=lambda w: atlas.sections(*paper.figure_settings(w.figure)),
     shell:
         "atlas figure {wildcards.figure} --maps {input.maps} --study data/{wildcards.study} "
         "--settings {params.settings:q} --pdf {output.pdf} --png {output.png} --log {log}"
@@ -136,14 +150,20 @@ rule overlay_figure:
 
 rule tables:
     input:
-        atlas.of_each_run("results/paper/tables/{study}/{model}/{file}", file=paper.TABLE_FILES),
+        atlas.of_each_run(
+            "results/paper/tables/{study}/{model}/{file}", file=paper.TABLE_FILES
+        ),
         "results/paper/tables/numbers.tex",
         "results/summary.json",
 
 
 rule figures:
     input:
-        atlas.of_each_run("results/paper/figures/{study}/{model}/{figure}.{kind}", figure=paper.FIGURES, kind=("pdf", "png")),
+        atlas.of_each_run(
+            "results/paper/figures/{study}/{model}/{figure}.{kind}",
+            figure=paper.FIGURES,
+            kind=("pdf", "png"),
+        ),
 
 
 rule report:

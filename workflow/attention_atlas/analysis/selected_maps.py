@@ -31,7 +31,7 @@ def selected_maps(
     """
     steps = selected_steps(samples, answers, settings["steps"]["selector"]).groupby("sample_id")["step"].agg(list)
     gallery, page = chosen_samples(samples, steps, settings["figures"])
-    shown = table1.set_index("query_id")["shown_layer"]
+    shown = table1.set_index("query_id")["shown_layer"].dropna()
     groups = [("gallery", name) for name in gallery] + [("layers_page", name) for name in page]
     judged = answers.set_index("sample_id")
     nodes = {}
@@ -42,7 +42,8 @@ def selected_maps(
             "expected_answer": row["expected_answer"],
             "target_object": row["target_object"],
             "correct": int(judged.loc[name, "correct"]),
-            "shown_layer": int(shown.fillna(node["layer"].values[0])[node.attrs["query_id"]]),
+            # A query of a control condition, or one without any defined map, has no such layer.
+            "shown_layer": int(shown.get(node.attrs["query_id"], node["layer"].values[0])),
         }
         nodes[f"/{group}/{name}"] = node
     return xr.DataTree.from_dict(nodes)

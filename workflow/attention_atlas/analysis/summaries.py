@@ -15,6 +15,13 @@ from attention_atlas.store import MASS_VARIABLES
 Settings = Mapping[str, Any]
 SECTIONS = ("steps", "pooling", "bands", "statistics")
 OBSERVATION = ["query_id", "image", "sample_id", "step"]
+STEP_COLUMNS = [
+    *("query_id", "step", "token", "token_share", "answer_share", "n", "measure", "pooling"),
+    *("entropy_mean", "entropy_mean_low", "entropy_mean_high"),
+    *("entropy_min", "entropy_min_low", "entropy_min_high"),
+    *("layer_of_min", "interval_note"),
+]
+NO_IMAGE = MeanInterval(np.nan, np.nan, np.nan, 0, "no image")
 
 
 @dataclass(frozen=True)
@@ -266,7 +273,7 @@ def steps_table(run: Run) -> pd.DataFrame:
                 "interval_note": note_of(*intervals.values()),
             }
         )
-    return with_query_type(run, pd.DataFrame(rows))
+    return with_query_type(run, pd.DataFrame(rows, columns=STEP_COLUMNS))
 
 
 def tokens_by_step(run: Run) -> pd.DataFrame:
@@ -331,21 +338,25 @@ def profile_of(run: Run, how: str) -> pd.DataFrame:
 def layer_rows(run: Run, by_image: pd.DataFrame, columns: Callable[[MeanInterval], dict[str, Any]]) -> pd.DataFrame:
     """One row a query and layer; `by_image` has a column a layer."""
     cuts = bands.layer_cuts(run.settings["bands"], run.num_layers)
-    rows = []
-    for query_id, query_type in run.queries.itertuples(index=False):
-        for layer, interval in mean_intervals(of_query(by_image, query_id), run.settings["statistics"]).items():
-            rows.append(
-                {
-                    "query_id": query_id,
-                    "query_type": query_type,
-                    "layer": layer,
-                    "layer_band": bands.layer_band(layer, cuts),
-                    "n": interval.n,
-                    **columns(interval),
-                    "interval_note": interval.note,
-                }
-            )
-    return pd.DataFrame(rows)
+
+    def row(query_id: str, query_type: str, layer: int, interval: MeanInterval) -> dict[str, Any]:
+        return {
+            "query_id": query_id,
+            "query_type": query_type,
+            "layer": layer,
+            "layer_band": bands.layer_band(layer, cuts),
+            "n": interval.n,
+            **columns(interval),
+            "interval_note": interval.note,
+        }
+
+    rows = [
+        row(query_id, query_type, layer, interval)
+        for query_id, query_type in run.queries.itertuples(index=False)
+        for layer, interval in mean_intervals(of_query(by_image, query_id), run.settings["statistics"]).items()
+    ]
+    # A run in which every sample failed has no layers, but a table with columns.
+    return pd.DataFrame(rows, columns=list(row("", "", 0, NO_IMAGE)))
 
 
 def layer_step(run: Run) -> pd.DataFrame:

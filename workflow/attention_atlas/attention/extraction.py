@@ -451,10 +451,24 @@ def scratch_key(attrs: dict[str, Any], items: list[Item]) -> str:
     return text_sha256([attrs, asked, [item.image_sha256 for item in items]])[:24]
 
 
+def loaded_parts(parts: Path) -> dict[str, list[xr.Dataset]]:
+    """The finished batches in memory, by node.
+
+    Read whole and closed at once: lazy files are closed by whichever dask thread drops them last, which crashes the
+    netCDF library where another file is opened or written at that moment. Encodings are dropped: writing would cut
+    every text to the longest one of the first batch.
+    """
+    nodes: dict[str, list[xr.Dataset]] = {}
+    for path in sorted(parts.glob("*.nc")):
+        with xr.open_datatree(path, engine="netcdf4") as tree:
+            for name, node in tree.children.items():
+                nodes.setdefault(name, []).append(node.to_dataset().load().drop_encoding())
+    return nodes
+
+
 def write_joined(parts: Path, output: Path) -> None:
     """The batches as one shard; a shard of failures alone is an error of the model, not of samples."""
-    tree = store.open_shards(sorted(parts.glob("*.nc")))
-    nodes = {f"{name}": node.to_dataset().load() for name, node in tree.children.items()}
+    nodes = {name: store.joined(batches) for name, batches in sorted(loaded_parts(parts).items())}
     errors = np.concatenate([node["error"].values for node in nodes.values()])
     if (errors != "").all():
         shutil.rmtree(parts)  # the next run is to try again

@@ -15,6 +15,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(numbers)
     app.command()(summary)
     app.command()(figure)
+    app.command()(verify)
 
 
 def table(
@@ -87,6 +88,32 @@ def figure(
         sections = {part: section(given, part) for part in sources.settings}
         read = [samples_of(name, maps, study)] if sources.maps else tables_of(name, sources.tables, tables)
         save(catalogue.draw_function(name)(*read, sections), pdf, png, sections["figures"]["dpi"])
+
+
+def verify(
+    found: Annotated[Path, typer.Option(help="Tables of the run to verify.")] = Path("results/paper/tables"),
+    published: Annotated[
+        Path | None, typer.Option(help="Tables to compare with; default: those of git's last commit.")
+    ] = None,
+    show: Annotated[int, typer.Option(help="How many differing values to print per table.")] = 5,
+) -> None:
+    """Compare a run's tables with the published ones, line by line; exit code 1 where they differ."""
+    with logged(None):
+        import tempfile
+
+        from attention_atlas.paper.verification import compare_folders
+        from attention_atlas.provenance import committed_files
+
+        with tempfile.TemporaryDirectory() as folder:
+            if published is None:
+                committed_files(found, Path(folder))
+            lines = list(compare_folders(found, published or Path(folder) / found))
+        for line in lines:
+            typer.echo(line)
+            for text in line.different[:show]:
+                typer.echo(f"    {text}")
+        if any(line.different for line in lines):
+            raise typer.Exit(1)
 
 
 def tables_of(figure: str, names: tuple[str, ...], folder: Path | None) -> list[Any]:

@@ -1,5 +1,6 @@
 """Reading images: any common file as the RGB pixels a person would see."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ from PIL import Image, ImageOps
 
 from attention_atlas.errors import AtlasError
 
-# What Pillow raises on files that are damaged, of an unknown format, or far too large.
-UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError)
+# What Pillow raises on files that are damaged, of an unknown format, or far too large: RuntimeError from its AVIF and
+# DDS readers, struct.error where it rewrites EXIF of a wrong type.
+UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, struct.error, Image.DecompressionBombError)
 
 
 def read_image(path: Path) -> Image.Image:

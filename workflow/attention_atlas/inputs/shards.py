@@ -19,7 +19,7 @@ def shard_of(image: str, shards: int) -> str:
 
 
 def shards_of(samples_csv: Path | str, shards: int) -> dict[str, list[dict[str, str]]]:
-    """Shard -> its rows of samples.csv, in the table's order; shards without an image are left out.
+    """Shard -> its rows of samples.csv with their `line`, in the table's order; shards without an image are left out.
 
     Refuses a table that cannot be divided; whether the rows themselves are in order is for `read_study` to say.
     """
@@ -27,7 +27,7 @@ def shards_of(samples_csv: Path | str, shards: int) -> dict[str, list[dict[str, 
     for line, row in rows_of(Path(samples_csv)):
         if not row["image"]:
             raise AtlasError(f"{samples_csv}, line {line}: image is empty; see all problems with `atlas validate`")
-        rows.setdefault(shard_of(row["image"], shards), []).append(row)
+        rows.setdefault(shard_of(row["image"], shards), []).append({**row, "line": str(line)})
     if not rows:
         raise AtlasError(f"{samples_csv}: has no samples")
     return dict(sorted(rows.items()))

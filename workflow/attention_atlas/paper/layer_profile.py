@@ -18,10 +18,10 @@ def draw(layer_profile: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
     if layer_profile.empty:
         return message_figure("No layer profile: no query has an image with an answer and a defined map.")
     queries = panels.by_query(layer_profile)
-    figure = panels.figure_for(len(queries), PANEL_HEIGHT)
+    figure, body = panels.figure_for(len(queries), PANEL_HEIGHT)
     width = panels.panel_width(figure, len(queries))
     stroke_of = strokes(layer_profile["query_type"])
-    all_axes = panels.panel_axes(figure, queries)
+    all_axes = panels.panel_axes(body, queries)
     for index, (axes, (query, rows)) in enumerate(zip(all_axes, queries.items(), strict=True)):
         panels.set_layer_axis(axes, layer_profile["layer"], width)
         axes.set_ylim(0, panels.entropy_limit(layer_profile))
@@ -33,9 +33,9 @@ def draw(layer_profile: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
         if panels.has_values(axes, rows, "entropy"):
             panels.draw_profile(axes, rows, "entropy", stroke_of[query[1]])
             panels.note_missing_intervals(axes, rows, "entropy")
-    figure.supxlabel("layer")
-    figure.supylabel(panels.measure_label(layer_profile))
+    body.supxlabel("layer")
+    body.supylabel(panels.measure_label(layer_profile))
     interval = f"{percent(settings['statistics']['confidence'])} BCa interval over images"
     handles = [*panels.type_legend(layer_profile["query_type"]), panels.ribbon_legend(interval)]
-    panels.add_legend(figure, handles, panels.shown_map(layer_profile), wide=len(queries) > 2)
+    panels.add_legend(figure, handles, panels.shown_map(layer_profile))
     return figure

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from attention_atlas.paper import panels
-from attention_atlas.paper.style import LIGHT_GREY, MAP_COLOURS, VERMILION, house_style, message_figure
+from attention_atlas.paper.style import LIGHT_GREY, MAP_COLOURS, MM_PER_INCH, VERMILION, house_style, message_figure
 
 PANEL_HEIGHT = 44.0  # mm
 
@@ -24,11 +24,11 @@ def draw(layer_step: pd.DataFrame, steps: pd.DataFrame, settings: Mapping[str, A
         return message_figure("No layer x step plane: no sample generated a token with a defined map.")
     queries = panels.by_query(layer_step)
     widest = 2 if layer_step["step"].nunique() > 12 and len(queries) <= 8 else 4
-    figure = panels.figure_for(len(queries), PANEL_HEIGHT, widest, extra=10)
+    figure, body = panels.figure_for(len(queries), PANEL_HEIGHT, widest, extra=10)
     width = panels.panel_width(figure, len(queries), widest)
     depth = sorted(int(layer) for layer in layer_step["layer"].unique())
     scale = Normalize(layer_step["entropy"].min(), layer_step["entropy"].max())
-    all_axes = panels.panel_axes(figure, queries, widest, share_x=False)
+    all_axes = panels.panel_axes(body, queries, widest, share_x=False)
     for axes, (query, rows) in zip(all_axes, queries.items(), strict=True):
         panels.write_count(axes, rows["n"])
         draw_plane(axes, rows, depth, scale)
@@ -47,11 +47,12 @@ def draw(layer_step: pd.DataFrame, steps: pd.DataFrame, settings: Mapping[str, A
         panels.has_values(axes, rows, "entropy")
     every = math.ceil(len(depth) / 9)
     all_axes[0].set_yticks(range(0, len(depth), every), [str(layer) for layer in depth[::every]])
-    bar = figure.colorbar(ScalarMappable(scale, MAP_COLOURS), ax=all_axes, aspect=40, pad=0.01, fraction=0.03)
-    bar.set_label(f"{panels.measure_label(layer_step)}, {panels.shown_map(layer_step)}")
+    bar = body.colorbar(ScalarMappable(scale, MAP_COLOURS), ax=all_axes, aspect=40, pad=0.01, fraction=0.03)
+    bar.set_label(f"{panels.measure_label(layer_step)},\n{panels.shown_map(layer_step)}")
     bar.outline.set_visible(False)
-    figure.supxlabel("most frequent token and number of the step (triangle: step at which most answers begin)")
-    figure.supylabel("layer")
+    told = "most frequent token and number of the step (triangle: step at which most answers begin)"
+    body.supxlabel(panels.wrapped(told, figure.get_size_inches()[0] * MM_PER_INCH))
+    body.supylabel("layer")
     return figure
 
 

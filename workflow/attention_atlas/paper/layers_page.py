@@ -45,7 +45,8 @@ def draw(samples: list[Selected], settings: Mapping[str, Any]) -> Figure:
             overlay.show_map(axes, weights, selected, scale, settings["figures"]["smoothing"])
         overlay.show_boxes(axes, selected)
         axes.set_title(title(selected, layer), fontsize=SMALL, loc="left", pad=2)
-    place = (MARGIN, HEADER + rows * (TITLE + tall + GAP), 60.0, 2.2)
+    # A little inwards: the label of its first tick is centred on its end.
+    place = (MARGIN + 2, HEADER + rows * (TITLE + tall + GAP), 60.0, 2.2)
     overlay.colour_bar(figure, place, scale, f"attention weight, {overlay.pooling_text(settings, samples)}")
     return figure
 

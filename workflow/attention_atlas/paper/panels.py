@@ -16,6 +16,7 @@ from attention_atlas.paper.style import (
     DOUBLE_COLUMN,
     GREY,
     LIGHT_GREY,
+    MM_PER_INCH,
     NORMAL,
     PAGE_HEIGHT,
     PALE_GREY,
@@ -43,19 +44,22 @@ def columns_for(queries: int, widest: int = 4) -> int:
     return min(queries, widest if queries <= 6 * widest else widest + 2)
 
 
-def figure_for(queries: int, panel_height: float, widest: int = 4, extra: float = 14) -> Figure:
-    """A figure for a panel per query: one column of a paper for one or two, both columns for more.
+def figure_for(queries: int, panel_height: float, widest: int = 4, extra: float = 4) -> tuple[Figure, SubFigure]:
+    """A figure for a panel per query, and its part that panels and their axis labels go into, above any legend.
 
-    `panel_height` and `extra` (axis label, legend) are mm; panels shrink where a page ends.
+    One column of a paper for one or two queries, both columns for more. `panel_height` and `extra` (axis label) are
+    mm; panels shrink where a page ends.
     """
     rows = math.ceil(queries / columns_for(queries, widest))
     width = SINGLE_COLUMN if queries <= min(2, widest - 1) else DOUBLE_COLUMN
-    return new_figure(width, min(rows * panel_height + extra, PAGE_HEIGHT))
+    figure = new_figure(width, min(rows * panel_height + extra, PAGE_HEIGHT))
+    # The layout reserves room for a legend or for an axis label of the whole figure, not for both below each other.
+    return figure, figure.subfigures(1, 1)
 
 
 def panel_width(figure: Figure, queries: int, widest: int = 4) -> float:
     """Width of a panel in mm."""
-    return (figure.get_size_inches()[0] * 25.4 - FRAME) / columns_for(queries, widest) - 3
+    return (figure.get_size_inches()[0] * MM_PER_INCH - FRAME) / columns_for(queries, widest) - 3
 
 
 def panel_axes(
@@ -222,17 +226,30 @@ def ribbon_legend(label: str) -> Patch:
     return Patch(facecolor=GREY, alpha=0.35, linewidth=0, label=label)
 
 
-def add_legend(figure: Figure | SubFigure, handles: list[Any], title: str, wide: bool) -> None:
-    """A legend below the panels, its title saying which map is shown."""
-    figure.legend(
-        handles=handles,
-        title=title,
-        loc="outside lower center",
-        ncols=min(len(handles), 6 if wide else 2),
-        handlelength=2.2,
-        columnspacing=1.2,
-        borderaxespad=0.1,
-    )
+def add_legend(figure: Figure, handles: list[Any], title: str) -> None:
+    """A legend below the panels, its title saying which map is shown; the page grows by it, as far as a page goes."""
+    width, height = (inches * MM_PER_INCH for inches in figure.get_size_inches())
+    for columns in range(min(len(handles), 6), 0, -1):
+        legend = figure.legend(
+            handles=handles,
+            title=wrapped(title, width),
+            loc="outside lower center",
+            ncols=columns,
+            handlelength=2.2,
+            columnspacing=1.2,
+            borderaxespad=0.1,
+        )
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    grown = height + box.height / figure.dpi * MM_PER_INCH
+    figure.set_size_inches(width / MM_PER_INCH, min(grown, PAGE_HEIGHT) / MM_PER_INCH)
+
+
+def wrapped(text: str, width: float) -> str:
+    """A text of 7 pt in lines that `width` mm hold."""
+    return textwrap.fill(text, int(width / 1.5))
 
 
 def token_label(token: str, step: int) -> str:

@@ -1,6 +1,7 @@
 """Pooling: heads pooled by maximum against by mean — the difference per query, and both profiles by layer."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from attention_atlas.paper.style import (
     LIGHT_GREY,
     PAGE_HEIGHT,
     SINGLE_COLUMN,
+    SMALL,
     VERMILION,
     Stroke,
     house_style,
@@ -37,8 +39,8 @@ def draw(ablation: pd.DataFrame, pooling_profile: pd.DataFrame, settings: Mappin
         return message_figure("No comparison of poolings: no query has an image with an answer and a defined map.")
     queries = panels.by_query(pooling_profile)
     width = SINGLE_COLUMN if len(queries) <= 2 else DOUBLE_COLUMN
-    above = 16 + 3.4 * len(ablation)
-    below = math.ceil(len(queries) / panels.columns_for(len(queries))) * PANEL_HEIGHT + 12
+    above = 19 + 3.4 * len(ablation)
+    below = math.ceil(len(queries) / panels.columns_for(len(queries))) * PANEL_HEIGHT + 4
     figure = new_figure(width, min(above + below, PAGE_HEIGHT))
     halves: Any = figure.subfigures(2, 1, height_ratios=(above, below))
     upper, lower = halves
@@ -50,7 +52,7 @@ def draw(ablation: pd.DataFrame, pooling_profile: pd.DataFrame, settings: Mappin
         for name, stroke in POOLINGS.items()
     ]
     title = panels.shown_map(ablation)
-    panels.add_legend(lower, [*handles, panels.ribbon_legend(f"{interval} (bars above)")], title, wide=True)
+    panels.add_legend(figure, [*handles, panels.ribbon_legend(f"{interval} (bars above)")], title)
     return figure
 
 
@@ -64,14 +66,18 @@ def draw_contrast(figure: SubFigure, ablation: pd.DataFrame) -> None:
     right.axvline(0, color=GREY, linewidth=0.6, zorder=0)
     left.set_yticks(rows, [" ".join(pair) for pair in zip(ablation["query_id"], ablation["query_type"], strict=True)])
     left.set_ylim(len(ablation) - 0.4, -0.6)
-    left.set_xlabel(f"{panels.measure_label(ablation)}, mean over layers")
-    right.set_xlabel("difference, max − mean")
+    left.set_xlabel(f"{panels.measure_label(ablation)},\nmean over layers")
+    right.set_xlabel("difference,\nmax − mean")
     right.tick_params(left=False)
+    reasons = dict.fromkeys(filter(None, ablation["interval_note"]))
+    if reasons:
+        told = textwrap.fill(f"no interval: {'; '.join(reasons)}", 45)
+        right.set_title(told, loc="right", fontsize=SMALL, color=GREY)
     for axes in (left, right):
         axes.hlines(rows, 0, 1, transform=axes.get_yaxis_transform(), color=LIGHT_GREY, linewidth=0.3, zorder=0)
     for row, (n, note) in enumerate(zip(ablation["n"], ablation["interval_note"], strict=True)):
         text = f"n = {n}" if pd.notna(n) else "n = 0"
-        text += f"; no interval: {note}" if note else ""
+        text += "; no interval" if note else ""
         label(right, 1.02, row, text, transform=right.get_yaxis_transform(), ha="left", va="center")
 
 

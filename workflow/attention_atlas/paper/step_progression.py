@@ -33,11 +33,11 @@ def draw(steps: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
         return message_figure("No step progression: no sample generated a token with a defined map.")
     queries = panels.by_query(steps)
     widest = widest_row(steps)
-    figure = panels.figure_for(len(queries), PANEL_HEIGHT, widest)
+    figure, body = panels.figure_for(len(queries), PANEL_HEIGHT, widest)
     width = panels.panel_width(figure, len(queries), widest)
     stroke_of = strokes(steps["query_type"])
     for axes, (query, rows) in zip(
-        panels.panel_axes(figure, queries, widest, share_x=False), queries.items(), strict=True
+        panels.panel_axes(body, queries, widest, share_x=False), queries.items(), strict=True
     ):
         mark_answer(axes, rows, panels.answer_steps(steps, query))
         panels.set_token_axis(axes, rows, width, panels.answer_steps(steps, query))
@@ -46,12 +46,12 @@ def draw(steps: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
             draw_entropies(axes, rows, stroke_of[query[1]])
             write_counts(axes, rows, width)
             panels.note_missing_intervals(axes, rows, "entropy_mean")
-    all_axes = figure.get_axes()
+    all_axes = body.get_axes()
     low, high = all_axes[0].get_ylim()
     all_axes[0].set_ylim(low - 0.16 * (high - low), high + 0.12 * (high - low))
-    figure.supxlabel("most frequent token and number of the step")
-    figure.supylabel(panels.measure_label(steps))
-    panels.add_legend(figure, legend(steps, settings), panels.shown_map(steps), wide=len(queries) > 2)
+    body.supxlabel("most frequent token and number of the step")
+    body.supylabel(panels.measure_label(steps))
+    panels.add_legend(figure, legend(steps, settings), panels.shown_map(steps))
     return figure
 
 

@@ -58,7 +58,7 @@ HOUSE: dict[Any, Any] = {
     "figure.constrained_layout.hspace": 0.02,
     "figure.constrained_layout.wspace": 0.02,
 }
-# A context, and a decorator of every `draw`.
+# A decorator, of every `draw` and of `save`; as a `with` block it would serve once alone.
 house_style = mpl.rc_context({**DEFAULTS, **HOUSE})
 
 

@@ -262,7 +262,7 @@ def as_latex(table: Printed) -> str:
 
 def markdown_text(text: str) -> str:
     """A text as Markdown shows it literally, inside a table too."""
-    return re.sub(r"([\\`*_<|~]|\](?=\())", r"\\\1", text)
+    return re.sub(r"([\\`*_&<|~]|\](?=\())", r"\\\1", text)
 
 
 def latex_text(text: str) -> str:

@@ -24,10 +24,10 @@ def draw(vision_mass: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
     if vision_mass.empty:
         return message_figure("No vision mass: no query has an image with an answer and a defined map.")
     queries = panels.by_query(vision_mass)
-    figure = panels.figure_for(len(queries), PANEL_HEIGHT)
+    figure, body = panels.figure_for(len(queries), PANEL_HEIGHT)
     width = panels.panel_width(figure, len(queries))
     stroke_of = strokes(vision_mass["query_type"])
-    all_axes = panels.panel_axes(figure, queries)
+    all_axes = panels.panel_axes(body, queries)
     for index, (axes, (query, rows)) in enumerate(zip(all_axes, queries.items(), strict=True)):
         panels.set_layer_axis(axes, vision_mass["layer"], width)
         axes.set_ylim(0, 1.12)
@@ -42,11 +42,11 @@ def draw(vision_mass: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
                 )
             panels.draw_profile(axes, rows, "vision_mass", stroke_of[query[1]])
             panels.note_missing_intervals(axes, rows, "vision_mass")
-    figure.supxlabel("layer")
-    figure.supylabel("share of attention, mean over heads")
+    body.supxlabel("layer")
+    body.supylabel("share of attention,\nmean over heads", multialignment="center")
     interval = f"{percent(settings['statistics']['confidence'])} BCa interval over images"
     handles: list[Any] = [*panels.type_legend(vision_mass["query_type"]), panels.ribbon_legend(interval)]
     handles += [Line2D([], [], color=GREY, linestyle=line, label=name) for name, line in OTHER_MASSES.values()]
     title = f"coloured: attention on the image (vision tokens), {panels.shown_map(vision_mass)}; grey: on the rest"
-    panels.add_legend(figure, handles, title.replace("map at", "at"), wide=len(queries) > 2)
+    panels.add_legend(figure, handles, title.replace("map at", "at"))
     return figure

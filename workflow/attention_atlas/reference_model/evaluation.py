@@ -33,9 +33,10 @@ def accuracy_by_query(
     """query id -> how many questions were asked and how many answered rightly, each scene asked the study's eight."""
     asked = study_questions(scenes, Random(SEED))
     counts = {query_id: {"questions": 0, "correct": 0} for query_id in asked[0]}
-    vocabularies = {name: entry.answers for name, entry in Settings.model_fields["query_types"].get_default(
-        call_default_factory=True
-    ).items()}
+    vocabularies = {
+        name: entry.answers
+        for name, entry in Settings.model_fields["query_types"].get_default(call_default_factory=True).items()
+    }
     for start in range(0, len(scenes), SCENES_AT_ONCE):
         chunk = slice(start, start + SCENES_AT_ONCE)
         pairs = [item for by_id in asked[chunk] for item in by_id.items()]

@@ -1,0 +1,90 @@
+"""Corrections on planted truth: a sink goes, maps without position bias stay, and nothing else changes."""
+
+import numpy as np
+import pytest
+from attention_atlas.analysis import corrections as c
+
+CELLS, IMAGES, QUERIES = 64, 48, 8
+
+
+def content(random, samples):
+    """Maps without position bias: a few random cells hold most of the mass."""
+    weights = random.gamma(0.3, size=(samples, CELLS)) + 0.05
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def corrected(p, image):
+    means, labels = c.image_means(p, image)
+    bias = c.position_bias(means)
+    own = np.searchsorted(labels, image)
+    return c.without_sinks(p, bias.mean[own], bias.standard_error[own])
+
+
+@pytest.fixture
+def images():
+    return np.repeat([f"image_{i:02d}" for i in range(IMAGES)], QUERIES)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_planted_sink_of_varying_share_is_left_with_little(images, seed):
+    """Its share varies between 0.2 and 0.8 from map to map; at most 0.06 may be left on average."""
+    random = np.random.default_rng(seed)
+    p = content(random, len(images))
+    share = random.uniform(0.2, 0.8, size=len(p))
+    p *= (1 - share)[:, None]
+    p[:, 17] += share
+    assert corrected(p, images)[:, 17].mean() <= 0.06
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_maps_without_position_bias_hardly_move(images, seed):
+    p = content(np.random.default_rng(seed), len(images))
+    moved = 0.5 * np.abs(corrected(p, images) - p).sum(-1)
+    assert moved.mean() <= 0.02
+
+
+def test_the_bias_of_an_image_is_that_of_the_others_by_plain_means():
+    p = content(np.random.default_rng(0), 12)
+    image = np.repeat(list("abcd"), 3)
+    means, labels = c.image_means(p, image)
+    bias = c.position_bias(means)
+    for number, label in enumerate(labels):
+        others = np.array([p[image == other].mean(0) for other in labels if other != label])
+        np.testing.assert_allclose(bias.mean[number], others.mean(0), rtol=1e-10)
+        expected = others.std(0, ddof=1) / np.sqrt(len(others))
+        np.testing.assert_allclose(bias.standard_error[number], expected, atol=1e-9)
+
+
+def test_an_undefined_map_is_left_out_of_the_bias_and_stays_undefined():
+    p = content(np.random.default_rng(1), 12)
+    image = np.repeat(list("abcd"), 3)
+    p[4] = np.nan
+    means, _ = c.image_means(p, image)
+    np.testing.assert_allclose(means[1], p[[3, 5]].mean(0))
+    result = corrected(p, image)
+    assert np.isnan(result[4]).all()
+    assert np.isfinite(np.delete(result, 4, axis=0)).all()
+
+
+def test_two_images_have_no_bias():
+    means, _ = c.image_means(content(np.random.default_rng(1), 4), np.array(["a", "a", "b", "b"]))
+    assert np.isnan(c.position_bias(means).mean).all()
+
+
+def test_relative_attention_takes_the_generic_map_out():
+    random = np.random.default_rng(2)
+    signal, generic = content(random, 1)[0], content(random, 1)[0]
+    product = signal * generic
+    found = c.relative_to(product / product.sum(), generic)
+    np.testing.assert_allclose(found, signal, atol=1e-5)
+
+
+def test_a_map_equal_to_the_generic_one_becomes_even():
+    generic = content(np.random.default_rng(3), 1)[0]
+    np.testing.assert_allclose(c.relative_to(generic, generic), 1 / CELLS, rtol=1e-4)
+
+
+def test_heads_are_weighted_by_their_mass_before_they_are_pooled():
+    p = np.array([[1.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_allclose(c.pooled(p, np.array([0.9, 0.3]), "max"), [0.75, 0.25])
+    np.testing.assert_allclose(c.pooled(p, np.array([0.9, 0.3]), "mean"), [0.75, 0.25])

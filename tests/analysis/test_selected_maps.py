@@ -1,0 +1,172 @@
+"""Selected maps: which samples the gallery and the page show, and that their maps are the planted ones."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from attention_atlas import store
+from attention_atlas.analysis import selected_maps, summaries
+from attention_atlas.errors import AtlasError
+
+from tests.synthetic import Planted, even_map, node, settings_of, study_of, tables_of, tree_of, with_map
+
+END = "<|im_end|>"
+ANSWER_STEP = 1
+WIDTHS = (8, 2, 16)
+SAID = {
+    "q0": ("counting", " 3", "3"),
+    "q1": ("recognition", " yes", "yes"),
+    "q2": ("attribute", " red", "red"),
+    "q3": ("spatial", " left", "left"),
+}
+
+
+def asked(name, image, query_id, **parts):
+    query_type, token, expected = SAID[query_id]
+    every = np.array([[16, 16, 16], WIDTHS, [4, 4, 4]])
+    given = {"query_id": query_id, "query_type": query_type, "expected_answer": expected, **parts}
+    return Planted(name, image, given.pop("tokens", ["It is", token, END]), every, **given)
+
+
+SAMPLES = [asked(f"image_{k}-{query}", f"image_{k}.png", query) for k in range(5) for query in SAID]
+SILENT = asked("silent", "image_5.png", "q0", tokens=["It is", " dark", END])
+FAILED = asked("failed", "image_6.png", "q0", error="out of memory")
+CONTROL = asked("control", "image_0.png", "q0", condition="other_image")
+DEFAULT_GALLERY = ["image_0-q0", "image_1-q1", "image_2-q2", "image_3-q3"]
+
+
+def selected(samples=SAMPLES, dataset=None, **sections):
+    settings = settings_of(**sections)
+    tree = tree_of(node(samples) if dataset is None else dataset)
+    tables = tables_of(tree, samples, settings)
+    table1 = summaries.table1(summaries.read_run(tables, 3, settings))
+    return selected_maps.selected_maps(tree, study_of(samples), tables["samples"], tables["answers"], table1, settings)
+
+
+def shown(tree, group):
+    return list(tree.children[group].children)
+
+
+def maps_of(tree, name, group="gallery"):
+    return tree[f"{group}/{name}"].to_dataset()
+
+
+def test_the_gallery_has_one_sample_a_query_each_of_another_image():
+    tree = selected()
+    assert shown(tree, "gallery") == DEFAULT_GALLERY
+    assert shown(tree, "layers_page") == ["image_2-q2"]
+
+
+def test_samples_without_an_answer_failed_ones_and_controls_are_not_chosen():
+    samples = [SILENT, FAILED, CONTROL, *SAMPLES]
+    assert shown(selected(samples), "gallery") == DEFAULT_GALLERY
+
+
+def test_the_page_shows_the_first_of_a_gallery_of_fewer_than_three():
+    tree = selected([sample for sample in SAMPLES if sample.query_id in ("q0", "q1")])
+    assert shown(tree, "gallery") == ["image_0-q0", "image_1-q1"]
+    assert shown(tree, "layers_page") == ["image_0-q0"]
+
+
+def test_the_settings_name_other_samples_in_their_own_order():
+    tree = selected(figures={"gallery": ["image_4-q3", "image_0-q0"], "layers_page": "image_1-q0"})
+    assert shown(tree, "gallery") == ["image_4-q3", "image_0-q0"]
+    assert shown(tree, "layers_page") == ["image_1-q0"]
+
+
+@pytest.mark.parametrize(("setting", "value"), [("gallery", ["image_0-q0", "imag_3-q2"]), ("layers_page", "imag_3-q2")])
+def test_an_unknown_sample_is_refused_with_the_nearest_name(setting, value):
+    with pytest.raises(AtlasError, match=rf"figures\.{setting}: no sample 'imag_3-q2'.*Did you mean 'image_3-q2'\?"):
+        selected(figures={setting: value})
+
+
+@pytest.mark.parametrize("name", ["silent", "failed"])
+def test_a_sample_without_a_step_to_show_is_refused_with_the_reason(name):
+    with pytest.raises(AtlasError, match=rf"figures\.gallery: sample '{name}' has no step to show"):
+        selected([*SAMPLES, SILENT, FAILED], figures={"gallery": [name]})
+
+
+def test_a_sample_without_an_answer_can_be_shown_at_its_first_step():
+    tree = selected([*SAMPLES, SILENT], figures={"gallery": ["silent"]}, steps={"selector": "first"})
+    assert maps_of(tree, "silent").attrs["correct"] == 0
+    assert maps_of(tree, "silent").attrs["step"] == 0
+
+
+def test_a_control_sample_can_be_shown_though_no_table_has_its_query():
+    control = asked("generic", "image_0.png", "q0", condition="generic")
+    control.query_id = "generic"
+    tree = selected([*SAMPLES, control], figures={"gallery": ["generic"]})
+    assert maps_of(tree, "generic").attrs["shown_layer"] == 0
+
+
+def test_maps_are_the_planted_ones_at_the_step_of_the_answer():
+    """The stronger of the planted heads puts 0.8 on the image, the other 0.4 on the same cells."""
+    maps = maps_of(selected(), "image_1-q1")
+    expected = [0.8 * even_map(width).reshape(4, 4) for width in WIDTHS]
+    assert maps["map"].dims == ("layer", "row", "col")
+    np.testing.assert_allclose(maps["map"], expected, rtol=1e-6)
+    np.testing.assert_allclose(maps["entropy"], np.log(WIDTHS), rtol=1e-6)
+    np.testing.assert_allclose(maps["vision_mass"], 0.6, rtol=1e-6)
+    np.testing.assert_allclose(maps["row_edge"], [0, 16, 32, 48, 64])
+    np.testing.assert_allclose(maps["col_edge"], [0, 16, 32, 48, 64])
+
+
+def test_rows_stay_rows_where_a_grid_is_not_square():
+    sample = SAMPLES[0]
+    maps = np.arange(12, dtype=float).reshape(2, 2, 3) / 100
+    dataset = with_map(node([sample], 2, 3), sample.sample_id, ANSWER_STEP, 1, maps)
+    found = maps_of(selected([sample], dataset), sample.sample_id)
+    np.testing.assert_allclose(found["map"].sel(layer=1), [[0.06, 0.07, 0.08], [0.09, 0.10, 0.11]], rtol=1e-6)
+    np.testing.assert_allclose(found["row_edge"], [0, 32, 64])
+    np.testing.assert_allclose(found["col_edge"], [0, 64 / 3, 128 / 3, 64])
+
+
+def test_the_page_has_the_same_maps_as_the_gallery():
+    tree = selected()
+    xr.testing.assert_identical(maps_of(tree, "image_2-q2"), maps_of(tree, "image_2-q2", "layers_page"))
+
+
+def test_heads_are_pooled_as_the_settings_say():
+    maps = maps_of(selected(pooling={"heads": "mean"}), "image_0-q0")
+    np.testing.assert_allclose(maps["map"].sel(layer=0), 0.6 * even_map(8).reshape(4, 4), rtol=1e-6)
+    assert maps.attrs["pooling"] == "mean"
+
+
+def test_several_steps_are_averaged_map_by_map():
+    maps = maps_of(selected(steps={"selector": "mean"}), "image_0-q0")
+    expected = 0.8 * (even_map(16) + even_map(8) + even_map(4)).reshape(4, 4) / 3
+    np.testing.assert_allclose(maps["map"].sel(layer=0), expected, rtol=1e-6)
+    assert (maps.attrs["step"], maps.attrs["token_text"]) == (-1, "mean of steps")
+
+
+def test_a_map_says_what_was_asked_answered_and_expected():
+    sample = asked("wrong", "image_9.png", "q0", expected_answer="5", query="How many stars?")
+    sample.target_object = "object_0"
+    attrs = maps_of(selected([*SAMPLES, sample], figures={"gallery": ["wrong"]}), "wrong").attrs
+    told = {
+        **{"sample_id": "wrong", "image": "image_9.png", "query": "How many stars?", "query_id": "q0"},
+        **{"query_type": "counting", "generated_text": "It is 3", "expected_answer": "5", "correct": 0},
+        **{"target_object": "object_0", "step": ANSWER_STEP, "token_text": " 3", "selector": "answer"},
+        **{"pooling": "max", "shown_layer": 1},
+    }
+    assert attrs == told
+
+
+def test_the_layer_shown_alone_is_table_1s():
+    """Planted widths of 8, 2 and 16 cells: the lowest entropy is at layer 1."""
+    assert {maps_of(selected(), name).attrs["shown_layer"] for name in DEFAULT_GALLERY} == {1}
+
+
+def test_the_file_holds_the_tree_as_it_is(tmp_path):
+    tree = selected()
+    store.write_tree(tmp_path / "selected_maps.nc", tree)
+    with xr.open_datatree(tmp_path / "selected_maps.nc", engine="netcdf4") as again:
+        for group in ("gallery", "layers_page"):
+            assert shown(again, group) == shown(tree, group)
+            for name in shown(tree, group):
+                xr.testing.assert_equal(again[f"{group}/{name}"].to_dataset(), maps_of(tree, name, group))
+                assert again[f"{group}/{name}"].attrs == maps_of(tree, name, group).attrs
+
+
+def test_a_run_without_any_answer_has_no_maps():
+    tree = selected([SILENT, FAILED])
+    assert not list(tree.children)

@@ -1,0 +1,440 @@
+"""Reading a study: tables as they are written, and every problem told at once with its file, line and value."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from attention_atlas.errors import AtlasError
+from attention_atlas.inputs.study import OBJECT_COLUMNS, SAMPLE_COLUMNS, read_study
+from PIL import Image
+
+QUERY_TYPES = {
+    "counting": {"needs_target": False, "answers": {"1": ["one"], "2": ["two"], "3": ["three"]}},
+    "attribute": {"needs_target": True, "answers": {"red": [], "grey": ["gray"]}},
+}
+WIDTH, HEIGHT = 12, 8
+SAMPLE = {
+    "sample_id": "a-q0",
+    "image": "a.png",
+    "query_id": "q0",
+    "query_type": "counting",
+    "query": "How many shapes are in the image?",
+    "expected_answer": "2",
+    "condition": "",
+    "target_object": "object_0+object_1",
+    "split": "select",
+}
+COLOUR = {
+    **SAMPLE,
+    "sample_id": "b-q2",
+    "image": "sub/b.png",
+    "query_id": "q2",
+    "query_type": "attribute",
+    "query": "What colour is it?",
+    "expected_answer": "gray",
+    "target_object": "object_0",
+    "split": "",
+}
+OBJECT = {
+    **{"image": "a.png", "object_id": "object_0", "label": "circle", "colour": "red"},
+    **{"x_min": "0", "y_min": "0", "x_max": "4.5", "y_max": "8"},
+}
+SECOND = {**OBJECT, "object_id": "object_1", "x_min": "6", "x_max": "12"}
+OTHER = {**OBJECT, "image": "sub/b.png", "colour": "grey"}
+
+
+def as_csv(rows, columns):
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def draw(path, width=WIDTH, height=HEIGHT, value=255):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((height, width), value, dtype=np.uint8)).save(path)
+
+
+def write_tables(folder, samples=(SAMPLE, COLOUR), objects=(OBJECT, SECOND, OTHER), sample_columns=SAMPLE_COLUMNS):
+    further = [name for name in objects[0] if name not in OBJECT_COLUMNS] if objects else []
+    (folder / "samples.csv").write_bytes(as_csv(samples, sample_columns))
+    (folder / "objects.csv").write_bytes(as_csv(objects, [*OBJECT_COLUMNS, *further]))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A study in order: two images, three objects, two samples; its rows are lines 2 to 4."""
+    study = tmp_path / "study"
+    draw(study / "images" / "a.png")
+    draw(study / "images" / "sub" / "b.png")
+    write_tables(study)
+    return study
+
+
+def problems(folder, query_types=QUERY_TYPES, images=None):
+    """The lines of the one error that a study is refused with, after its first; each names a file of the study."""
+    with pytest.raises(AtlasError) as caught:
+        read_study(folder, query_types, images)
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{folder}: {len(lines)} problem(s)"
+    prefix = f"  {folder}/"
+    assert all(line.startswith(prefix) for line in lines)
+    return [line.removeprefix(prefix) for line in lines]
+
+
+def only_problem(folder, **kwargs):
+    (line,) = problems(folder, **kwargs)
+    return line
+
+
+def test_a_study_in_order_is_read_as_it_is_written(folder):
+    study = read_study(folder, QUERY_TYPES)
+    assert study.name == "study"
+    assert study.samples.to_dict("records") == [{**SAMPLE, "line": 2}, {**COLOUR, "line": 3}]
+    boxes = [(0.0, 0.0, 4.5, 8.0), (6.0, 0.0, 12.0, 8.0), (0.0, 0.0, 4.5, 8.0)]
+    expected = [
+        {**row, **dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True)), "line": line}
+        for line, (row, box) in enumerate(zip((OBJECT, SECOND, OTHER), boxes, strict=True), start=2)
+    ]
+    assert study.objects.to_dict("records") == expected
+    assert study.image_path("sub/b.png") == folder / "images" / "sub" / "b.png"
+
+
+def test_targets_are_the_named_objects_of_the_samples_own_image(folder):
+    free = {**SAMPLE, "sample_id": "free", "target_object": ""}
+    reversed_names = {**SAMPLE, "sample_id": "reversed", "target_object": "object_1+object_0"}
+    write_tables(folder, [SAMPLE, COLOUR, free, reversed_names])
+    study = read_study(folder, QUERY_TYPES)
+    assert study.targets("a-q0")["line"].tolist() == [2, 3]
+    assert study.targets("b-q2")["line"].tolist() == [4]
+    assert study.targets("reversed")["line"].tolist() == [2, 3]
+    assert len(study.targets("free")) == 0
+
+
+def test_words_that_look_like_missing_values_stay_words(folder):
+    odd = [
+        {**SAMPLE, "sample_id": name, "condition": name, "query": f"{name}, ünï — 数?"} for name in ("NA", "nan", "007")
+    ]
+    write_tables(folder, odd, [{**OBJECT, "label": "None"}, {**SECOND, "label": "null"}])
+    study = read_study(folder, QUERY_TYPES)
+    assert study.samples.drop(columns="line").to_dict("records") == odd
+    assert study.objects["label"].tolist() == ["None", "null"]
+
+
+def test_further_columns_of_objects_are_kept(folder):
+    write_tables(folder, objects=[{**row, "background": "white"} for row in (OBJECT, SECOND, OTHER)])
+    assert read_study(folder, QUERY_TYPES).objects["background"].tolist() == ["white"] * 3
+
+
+def test_byte_order_mark_windows_lines_and_blank_rows_are_no_part_of_the_values(folder):
+    table = folder / "samples.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n") + b"\r\n\r\n")
+    assert read_study(folder, QUERY_TYPES).samples["sample_id"].tolist() == ["a-q0", "b-q2"]
+
+
+def test_lines_are_those_of_the_file_after_a_row_of_several_lines(folder):
+    write_tables(folder, [{**SAMPLE, "query": "How many\nshapes\nare there?"}, {**COLOUR, "split": "train"}])
+    assert only_problem(folder).startswith("samples.csv, line 5: split 'train'")
+
+
+def test_without_query_types_neither_types_nor_answers_are_held_against_them(folder):
+    write_tables(folder, [{**SAMPLE, "query_type": "unheard", "expected_answer": "purple"}, COLOUR])
+    assert len(read_study(folder, None).samples) == 2
+    write_tables(folder, [{**SAMPLE, "query_type": "unheard", "query": ""}, COLOUR])
+    assert only_problem(folder, query_types=None) == "samples.csv, line 2: query is empty"
+
+
+@pytest.mark.parametrize("expected", ["2", "two", " TWO ", ""])
+def test_expected_answers_may_be_any_spelling_or_none(folder, expected):
+    write_tables(folder, [{**SAMPLE, "expected_answer": expected}])
+    assert read_study(folder, QUERY_TYPES).samples["expected_answer"].tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"sample_id": "a-q0"}, ["sample_id 'a-q0'", "line 2"]),
+        ({"sample_id": ""}, ["sample_id ''"]),
+        ({"sample_id": "../a"}, ["sample_id '../a'"]),
+        ({"sample_id": "a b"}, ["sample_id 'a b'"]),
+        ({"query_id": ""}, ["query_id is empty"]),
+        ({"query": ""}, ["query is empty"]),
+        ({"query": " \t"}, ["query is empty"]),
+        ({"query": "Is <|image_pad|> here?"}, ["'<|image_pad|>'", "'Is <|image_pad|> here?'"]),
+        ({"query": "Stop<|im_end|>"}, ["'<|im_end|>'", "'Stop<|im_end|>'"]),
+        ({"query": "<think>Why?"}, ["'<think>'", "'<think>Why?'"]),
+        ({"query": "Why?</think>"}, ["'</think>'"]),
+        ({"query": "<tool_call> now"}, ["'<tool_call>'"]),
+        ({"split": "train"}, ["split 'train'", "select", "evaluate"]),
+        ({"query_type": "atribute"}, ["query_type 'atribute'", "Did you mean 'attribute'?"]),
+        ({"query_type": ""}, ["query_type ''", "'counting'", "'attribute'"]),
+        ({"expected_answer": "reed"}, ["expected_answer 'reed'", "Did you mean 'red'?", "query_types.attribute"]),
+        ({"expected_answer": "3"}, ["expected_answer '3'", "'attribute'"]),
+        ({"target_object": ""}, ["'attribute'", "target_object"]),
+        ({"target_object": "object_3"}, ["target_object 'object_3'", "'sub/b.png'", "Did you mean 'object_0'?"]),
+        ({"target_object": "object_0+object_1"}, ["target_object 'object_1'", "'sub/b.png'"]),
+        ({"target_object": "object_0+"}, ["target_object ''"]),
+    ],
+    ids=lambda value: " ".join(map("=".join, value.items())) if isinstance(value, dict) else "",
+)
+def test_a_sample_out_of_order_is_told_with_line_and_value(folder, change, told):
+    write_tables(folder, [SAMPLE, {**COLOUR, **change}])
+    line = only_problem(folder)
+    assert line.startswith("samples.csv, line 3: ")
+    assert all(part in line for part in told), line
+
+
+@pytest.mark.parametrize(
+    "query", ["Is 3 < 4 | 5 > 2?", "Where does he think it is?", "<b>Where?</b>", "<|", "a <think"]
+)
+def test_angles_and_bars_that_form_no_special_token_are_text(folder, query):
+    write_tables(folder, [{**SAMPLE, "query": query}])
+    assert read_study(folder, QUERY_TYPES).samples["query"].tolist() == [query]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"x_max": "12.5"}, ["box [6, 0, 12.5, 8]", "outside", "'a.png'", "12 x 8 px"]),
+        ({"y_max": "9"}, ["box [6, 0, 12, 9]", "outside"]),
+        ({"x_min": "-1"}, ["box [-1, 0, 12, 8]", "outside"]),
+        ({"y_min": "-0.5"}, ["box [6, -0.5, 12, 8]", "outside"]),
+        ({"x_max": "6"}, ["box [6, 0, 6, 8]", "no area"]),
+        ({"y_min": "8"}, ["box [6, 8, 12, 8]", "no area"]),
+        ({"x_min": "12", "x_max": "6"}, ["box [12, 0, 6, 8]", "no area"]),
+        ({"x_min": "nan"}, ["box [nan, 0, 12, 8]", "finite"]),
+        ({"y_max": "inf"}, ["box [6, 0, 12, inf]", "finite"]),
+        ({"y_max": ""}, ["''", "four numbers"]),
+        ({"x_min": "left"}, ["'left'", "four numbers"]),
+        ({"object_id": "object_0"}, ["object_id 'object_0'", "'a.png'", "line 2"]),
+        ({"object_id": "a+b"}, ["object_id 'a+b'"]),
+        ({"object_id": ""}, ["object_id ''"]),
+    ],
+    ids=lambda value: " ".join(map("=".join, value.items())) if isinstance(value, dict) else "",
+)
+def test_an_object_out_of_order_is_told_with_line_and_value(folder, change, told):
+    write_tables(folder, [{**SAMPLE, "target_object": ""}], [OBJECT, {**SECOND, **change}])
+    line = only_problem(folder)
+    assert line.startswith("objects.csv, line 3: ")
+    assert all(part in line for part in told), line
+
+
+def test_a_target_on_an_image_without_objects_is_told(folder):
+    write_tables(folder, [SAMPLE, COLOUR], [OBJECT, SECOND])
+    line = only_problem(folder)
+    assert line.startswith("samples.csv, line 3: target_object 'object_0'")
+    assert "no objects" in line
+
+
+def png(folder):
+    return folder / "images" / "a.png"
+
+
+def missing(folder):
+    png(folder).unlink()
+
+
+def undecodable(folder):
+    png(folder).write_bytes(b"no image at all")
+
+
+def empty(folder):
+    png(folder).write_bytes(b"")
+
+
+def truncated(folder):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(png(folder))
+    png(folder).write_bytes(png(folder).read_bytes()[:5000])
+
+
+def a_folder(folder):
+    missing(folder)
+    png(folder).mkdir()
+
+
+@pytest.mark.parametrize("damage", [missing, undecodable, empty, truncated, a_folder])
+def test_an_image_that_cannot_be_read_is_told_once_with_its_first_line(folder, damage):
+    damage(folder)
+    write_tables(folder, [COLOUR, SAMPLE, {**SAMPLE, "sample_id": "again"}])
+    line = only_problem(folder)
+    assert line.startswith("samples.csv, line 3: image 'a.png': ")
+    assert str(png(folder)) in line
+
+
+def test_an_image_that_only_objects_name_is_checked_too(folder):
+    write_tables(folder, objects=[OBJECT, SECOND, OTHER, {**OBJECT, "image": "gone.png"}])
+    assert only_problem(folder).startswith("objects.csv, line 5: image 'gone.png': ")
+
+
+def test_only_the_images_asked_for_are_opened(folder):
+    missing(folder)
+    assert len(read_study(folder, QUERY_TYPES, images=()).samples) == 2
+    assert len(read_study(folder, QUERY_TYPES, images=["sub/b.png"]).samples) == 2
+    assert "'a.png'" in only_problem(folder, images=["a.png"])
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "sub/../../secret.png", "{outside}", "link.png", "linked/secret.png"]
+)
+def test_an_image_outside_the_studys_images_is_refused(folder, name):
+    outside = folder / "secret.png"
+    draw(outside)
+    (folder / "images" / "link.png").symlink_to(outside)
+    (folder / "images" / "linked").symlink_to(folder)
+    name = name.format(outside=outside)
+    write_tables(folder, [{**SAMPLE, "image": name, "target_object": ""}], [])
+    line = only_problem(folder)
+    assert line.startswith(f"samples.csv, line 2: image {name!r}: ")
+    assert "leads out of" in line
+
+
+def test_an_absolute_name_is_refused_even_inside_the_folder(folder):
+    write_tables(folder, [{**SAMPLE, "image": str(png(folder)), "target_object": ""}], [])
+    assert "leads out of" in only_problem(folder)
+
+
+def test_a_link_to_an_image_within_the_folder_is_followed(folder):
+    (folder / "images" / "link.png").symlink_to(png(folder))
+    write_tables(folder, [{**SAMPLE, "image": "link.png", "target_object": ""}], [])
+    assert read_study(folder, QUERY_TYPES).samples["image"].tolist() == ["link.png"]
+
+
+def test_an_image_without_a_name_is_told(folder):
+    write_tables(folder, [{**SAMPLE, "image": "", "target_object": ""}], [])
+    assert only_problem(folder).startswith("samples.csv, line 2: image '': is empty")
+
+
+def masked(folder, name):
+    write_tables(folder, objects=[{**OBJECT, "mask": ""}, {**SECOND, "mask": name}, {**OTHER, "mask": ""}])
+
+
+def test_a_mask_of_its_images_size_is_kept_by_name(folder):
+    draw(folder / "masks" / "m.png")
+    masked(folder, "m.png")
+    assert read_study(folder, QUERY_TYPES).objects["mask"].tolist() == ["", "m.png", ""]
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        ({"width": HEIGHT, "height": WIDTH}, ["(8, 12)", "(12, 8)"]),
+        ({"value": 0}, ["empty"]),
+        (None, ["m.png"]),
+    ],
+    ids=["wrong size", "empty", "missing"],
+)
+def test_a_mask_that_marks_nothing_of_its_image_is_told(folder, mask, told):
+    if mask is not None:
+        draw(folder / "masks" / "m.png", **mask)
+    masked(folder, "m.png")
+    line = only_problem(folder)
+    assert line.startswith("objects.csv, line 3: mask 'm.png'")
+    assert all(part in line for part in told), line
+
+
+def test_a_mask_outside_the_studys_masks_is_refused(folder):
+    masked(folder, "../images/a.png")
+    line = only_problem(folder)
+    assert line.startswith("objects.csv, line 3: mask '../images/a.png'")
+    assert "leads out of" in line
+
+
+@pytest.mark.parametrize("table", ["samples.csv", "objects.csv"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"image\nM\xfcnchen.png\n", ": is not UTF-8"),
+        (b'image\na.png\n"b.png"x\nc.png\n', ", line 3: is not CSV"),
+        (b'image\na.png\n"b.png\n', ", line 3: is not CSV"),
+        (None, ": there is no such file"),
+        (b"", ", line 1: column 'image' is missing"),
+    ],
+    ids=["not UTF-8", "text after a quote", "open quote", "no file", "no content"],
+)
+def test_a_table_that_cannot_be_read_is_told(folder, table, content, told):
+    (folder / table).unlink()
+    if content is not None:
+        (folder / table).write_bytes(content)
+    assert any(line.startswith(table + told) for line in problems(folder))
+
+
+@pytest.mark.parametrize("table", ["samples.csv", "objects.csv"])
+def test_missing_columns_are_all_told(folder, table):
+    columns = {"samples.csv": SAMPLE_COLUMNS, "objects.csv": OBJECT_COLUMNS}[table]
+    (folder / table).write_text(",".join(columns[2:]) + "\n")
+    told = [line for line in problems(folder) if line.startswith(f"{table}, line 1: column ")]
+    assert len(told) == 2
+    assert all(f"column {name!r} is missing" in line for name, line in zip(columns[:2], told, strict=True))
+
+
+def test_an_unknown_column_of_samples_is_told_with_the_nearest_name(folder):
+    write_tables(folder, [{**SAMPLE, "expected_anser": "2"}], sample_columns=[*SAMPLE_COLUMNS, "expected_anser"])
+    line = only_problem(folder)
+    assert line.startswith("samples.csv, line 1: unknown column 'expected_anser'.")
+    assert "Did you mean 'expected_answer'?" in line
+
+
+@pytest.mark.parametrize("table", ["samples.csv", "objects.csv"])
+def test_a_column_that_occurs_twice_is_told(folder, table):
+    header, *rows = (folder / table).read_text().splitlines()
+    (folder / table).write_text("\n".join([f"{header},image", *(f"{row},a.png" for row in rows)]) + "\n")
+    assert any(line.startswith(f"{table}, line 1: column 'image' occurs 2 times") for line in problems(folder))
+
+
+@pytest.mark.parametrize(("change", "fields"), [("{row},more", 10), ("a-q9,a.png", 2)], ids=["longer", "shorter"])
+def test_a_row_of_another_length_is_told_and_the_others_are_checked_still(folder, change, fields):
+    header, first, second = (folder / "samples.csv").read_text().splitlines()
+    rows = [header, first, change.format(row=second), second.replace("gray", "purple")]
+    (folder / "samples.csv").write_text("\n".join(rows) + "\n")
+    wrong_length, wrong_answer = problems(folder)
+    assert wrong_length == f"samples.csv, line 3: has {fields} fields, the header has 9"
+    assert wrong_answer.startswith("samples.csv, line 4: expected_answer 'purple'")
+
+
+def test_a_study_without_samples_is_told(folder):
+    write_tables(folder, [])
+    assert only_problem(folder) == "samples.csv: has no rows"
+
+
+def test_a_study_may_have_no_objects(folder):
+    write_tables(folder, [{**SAMPLE, "target_object": ""}], [])
+    assert len(read_study(folder, QUERY_TYPES).objects) == 0
+
+
+def test_all_problems_of_all_files_are_told_at_once(folder):
+    undecodable(folder)
+    samples = [
+        {**SAMPLE, "split": "train", "query": ""},
+        {**COLOUR, "expected_answer": "purple", "target_object": "object_9"},
+        {**COLOUR, "query_type": "colour"},
+    ]
+    objects = [OBJECT, {**SECOND, "x_max": "6", "object_id": "object 1"}, {**OTHER, "x_max": "99"}]
+    write_tables(folder, samples, objects)
+    expected = [
+        ("samples.csv, line 2", "'a.png'"),
+        ("samples.csv, line 2", "'object_1'"),
+        ("samples.csv, line 2", "'train'"),
+        ("samples.csv, line 2", "query is empty"),
+        ("samples.csv, line 3", "'object_9'"),
+        ("samples.csv, line 3", "'purple'"),
+        ("samples.csv, line 4", "'b-q2'"),
+        ("samples.csv, line 4", "'colour'"),
+        ("objects.csv, line 3", "[6, 0, 6, 8]"),
+        ("objects.csv, line 3", "'object 1'"),
+        ("objects.csv, line 4", "[0, 0, 99, 8]"),
+    ]
+    told = problems(folder)
+    assert len(told) == len(expected)
+    for place, value in expected:
+        assert [line for line in told if line.startswith(f"{place}: ") and value in line], (place, value)
+
+
+def test_of_very_many_problems_the_first_are_told_and_the_rest_counted(folder):
+    write_tables(folder, [{**SAMPLE, "sample_id": f"s{number}", "split": "train"} for number in range(60)])
+    with pytest.raises(AtlasError) as caught:
+        read_study(folder, QUERY_TYPES)
+    first, *lines, last = str(caught.value).splitlines()
+    assert (first, len(lines), last.strip()) == (f"{folder}: 60 problem(s)", 50, "... and 10 more")

@@ -1,0 +1,493 @@
+"""Figures: drawn from published tables alone, at a paper's sizes, the same bytes every time, every text readable."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from attention_atlas import store
+from attention_atlas.analysis import selected_maps
+from attention_atlas.analysis.summaries import SUMMARIES, read_run
+from attention_atlas.errors import AtlasError
+from attention_atlas.inputs.study import read_study
+from attention_atlas.paper import catalogue, overlay, style
+from attention_atlas.paper.columns import COLUMNS, read_published
+from attention_atlas.paper.tables import write_table
+from matplotlib.collections import QuadMesh
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from PIL import Image
+
+from tests.synthetic import Planted, draw_images, node, settings_of, tables_of, tree_of, write_study
+
+DPI = 100
+SETTINGS = settings_of(figures={"dpi": DPI})
+OF_TABLES = [name for name, sources in catalogue.FIGURES.items() if not sources.maps]
+OF_MAPS = [name for name, sources in catalogue.FIGURES.items() if sources.maps]
+END = "<|im_end|>"
+# Query -> type, expected answer, target, the tokens of an answer.
+QUERIES = {
+    "q0": ("counting", "3", "", ["There", " are", " 3", " shapes", ".", END]),
+    "q1": ("recognition", "yes", "", ["Yes", ",", " $x_1$", END]),
+    "q2": ("attribute", "red", "object_0", ["The", " circle", " is", " red", END]),
+    "q3": ("spatial", "top left", "object_0", ["Top", " left", END]),
+}
+
+
+def planted():
+    """Eight images asked four queries, with maps of random widths, one failed and one silent sample."""
+    random = np.random.default_rng(11)
+    samples = []
+    for query_id, (query_type, expected, target, tokens) in QUERIES.items():
+        for k in range(8):
+            text = tokens if k or query_id != "q0" else ["There", " are", " some", END]
+            widths = random.integers(1, 17, size=(len(text), 3))
+            sample = Planted(f"image_{k}-{query_id}", f"image_{k}.png", text, widths, query_id, query_type)
+            sample.expected_answer, sample.target_object = expected, target
+            samples.append(sample)
+    samples[9].error = "out of memory"
+    return samples
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a planted run's published tables, its selected maps and its study."""
+    root, samples = tmp_path_factory.mktemp("run"), planted()
+    study = write_study(root, samples)
+    draw_images(study, samples)
+    tree = tree_of(node(samples))
+    tables = tables_of(tree, samples, SETTINGS)
+    summaries = {name: summary(read_run(tables, 3, SETTINGS)) for name, summary in SUMMARIES.items()}
+    for name, frame in summaries.items():
+        frame.to_parquet(root / f"{name}.parquet", index=False)
+        write_table(name, root / f"{name}.parquet", 0.95, root / f"{name}.csv", None, None)
+    asked = read_study(study, SETTINGS["query_types"], images=())
+    maps = selected_maps.selected_maps(tree, asked, tables["samples"], tables["answers"], summaries["table1"], SETTINGS)
+    store.write_tree(root / "selected_maps.nc", maps)
+    return root
+
+
+def published(run, name):
+    return read_published(run / f"{name}.csv", name)
+
+
+def sources_of(name, run):
+    """What a figure is drawn from, read from the run's files."""
+    sources = catalogue.figure_sources(name)
+    if sources.maps:
+        return [overlay.read_selected(run / "selected_maps.nc", name, run / "data/planted")]
+    return [published(run, table) for table in sources.tables]
+
+
+def draw(name, sources, settings=SETTINGS):
+    return catalogue.draw_function(name)(*sources, settings)
+
+
+@pytest.fixture(scope="module")
+def figures(run):
+    """Every figure of the catalogue, by name."""
+    return {name: draw(name, sources_of(name, run)) for name in catalogue.FIGURES}
+
+
+@pytest.fixture(scope="module")
+def files(figures, tmp_path_factory):
+    """Every figure as the bytes of its PDF and PNG."""
+    folder = tmp_path_factory.mktemp("figures")
+    return {name: saved(figure, folder / name) for name, figure in figures.items()}
+
+
+def saved(figure, stem, dpi=DPI):
+    paths = [stem.with_suffix(ending) for ending in (".pdf", ".png")]
+    style.save(figure, *paths, dpi)
+    return tuple(path.read_bytes() for path in paths)
+
+
+def tables_of_size(queries, layers, steps, note="", images=48):
+    """Published tables of a study of another size, with tokens as long as words get."""
+    random = np.random.default_rng(1)
+    types = ["attribute", "counting", "recognition", "spatial"]
+    words = ["There", " are", " several", " 3", " shapes", " incomprehensible", ",", " the", " $x_1$", END]
+    rows = {}
+    for name in ("layer_profile", "pooling_profile", "layer_step", "vision_mass", "steps", "ablation"):
+        keys = [(f"q{q}",) for q in range(queries)]
+        if "layer" in COLUMNS[name]:
+            keys = [(*key, layer) for key in keys for layer in range(layers)]
+        if "step" in COLUMNS[name]:
+            keys = [(*key, step) for key in keys for step in range(steps)]
+        named = ["query_id", *(part for part in ("layer", "step") if part in COLUMNS[name])]
+        frame = pd.DataFrame(keys, columns=named)
+        if name == "pooling_profile":
+            frame = pd.concat([frame.assign(pooling=how) for how in ("max", "mean")], ignore_index=True)
+        for column in COLUMNS[name]:
+            if column not in frame:
+                frame[column] = random.uniform(0.1, 0.9, len(frame))
+            if column.startswith("entropy"):
+                frame[column] = random.uniform(2.5, 3, len(frame))
+            if column.endswith(("_low", "_high")):
+                shift = np.nan if note else 0.1 if column.endswith("_high") else -0.1
+                frame[column] = frame[column.rpartition("_")[0]] + shift
+        frame["query_type"] = [types[int(query[1:]) % 4] for query in frame["query_id"]]
+        for column, value in {
+            **{"n": images, "selector": "answer", "measure": "entropy", "num_cells": 196, "interval_note": note}
+        }.items():
+            if column in frame:
+                frame[column] = value
+        if "pooling" in frame and name != "pooling_profile":
+            frame["pooling"] = "max"
+        if "layer_band" in frame:
+            frame["layer_band"] = np.select(
+                [frame["layer"] < layers * 11 / 36, frame["layer"] < layers * 25 / 36], ["early", "middle"], "late"
+            )
+        if "token" in frame:
+            frame["token"] = [words[step % len(words)] for step in frame["step"]]
+        if "answer_share" in frame:
+            frame["answer_share"] = np.where(frame["step"] == min(3, steps - 1), 0.94, 0)
+        rows[name] = frame[list(COLUMNS[name])]
+    return rows
+
+
+SIZES = {
+    "a large model with long answers": tables_of_size(queries=6, layers=36, steps=16),
+    "two queries of few images": tables_of_size(2, 28, 9, note="5 image(s); an interval needs 6", images=5),
+    "one layer and step": tables_of_size(queries=3, layers=1, steps=1),
+}
+
+
+def texts_of(figure):
+    """(text, box in pixels) of every text that is really drawn: ticks outside an axis' limits are not."""
+    drawn, original = {}, Text.draw
+
+    def record(text, renderer, *args, **kwargs):
+        original(text, renderer, *args, **kwargs)
+        if text.get_visible() and text.get_text().strip():
+            drawn[text] = text.get_window_extent(renderer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", record)
+        style.house_style(figure.draw_without_rendering)()
+    return list(drawn.items())
+
+
+def assert_every_text_is_readable(figure):
+    """Inside the page, at least 6 pt, and none over another (by more than the white around letters, 0.7 pt)."""
+    texts = texts_of(figure)
+    assert texts
+    page, slack = figure.bbox, 0.7 * figure.dpi / 72
+    for text, box in texts:
+        assert text.get_fontsize() >= 6, text.get_text()
+        assert box.x0 >= page.x0 - 0.5, f"{text.get_text()!r} leaves the page at the left"
+        assert box.y0 >= page.y0 - 0.5, f"{text.get_text()!r} leaves the page at the bottom"
+        assert box.x1 <= page.x1 + 0.5, f"{text.get_text()!r} leaves the page at the right"
+        assert box.y1 <= page.y1 + 0.5, f"{text.get_text()!r} leaves the page at the top"
+    for index, (text, box) in enumerate(texts):
+        for other, beside in texts[:index]:
+            wide = min(box.x1, beside.x1) - max(box.x0, beside.x0)
+            tall = min(box.y1, beside.y1) - max(box.y0, beside.y0)
+            assert min(wide, tall) <= slack, f"{text.get_text()!r} lies over {other.get_text()!r}"
+
+
+def assert_fits_a_page(figure):
+    width, height = figure.get_size_inches() * 25.4
+    assert width == pytest.approx(85) or width == pytest.approx(178)
+    assert height <= 230 + 1e-9
+
+
+def panels_of(figure, name):
+    """The panels of a table figure by query id, in the order of its titles."""
+    panels = {axes.get_title(loc="left").split(" ")[0]: axes for axes in figure.get_axes()}
+    panels.pop("", None)
+    assert list(panels) == list(QUERIES), name
+    return panels
+
+
+def line_with(axes, values):
+    """Whether a panel has a line of exactly these values."""
+    values = np.asarray(values, dtype=float)
+    drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()]
+    return any(ys.shape == values.shape and np.array_equal(ys, values) for ys in drawn)
+
+
+def ribbon_of(axes):
+    """The filled outlines of a panel, as one array of their vertices."""
+    return np.vstack([path.vertices for part in axes.collections for path in part.get_paths()])
+
+
+@pytest.mark.parametrize("name", catalogue.FIGURES)
+def test_the_same_tables_give_the_same_bytes(name, run, files, tmp_path):
+    """Drawn again from the files, after another figure has been drawn."""
+    assert saved(draw(name, sources_of(name, run)), tmp_path / name) == files[name]
+
+
+@pytest.mark.parametrize("name", catalogue.FIGURES)
+def test_fonts_are_embedded_as_truetype(name, files):
+    pdf = files[name][0]
+    assert pdf.startswith(b"%PDF")
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf
+
+
+@pytest.mark.parametrize("name", catalogue.FIGURES)
+def test_pages_are_a_column_or_two_wide_and_no_longer_than_a_page(name, files, tmp_path):
+    pdf, png = files[name]
+    media = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", pdf)
+    width, height = (float(points) / 72 * 25.4 for points in media.groups())
+    assert min(abs(width - 85), abs(width - 178)) < 0.1
+    assert height <= 230.1
+    (tmp_path / "figure.png").write_bytes(png)
+    with Image.open(tmp_path / "figure.png") as image:
+        assert image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
+        assert image.size == pytest.approx((width / 25.4 * DPI, height / 25.4 * DPI), abs=1)
+
+
+@pytest.mark.parametrize("name", catalogue.FIGURES)
+def test_every_text_of_a_figure_is_readable(name, figures):
+    assert_every_text_is_readable(figures[name])
+    assert_fits_a_page(figures[name])
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", OF_TABLES)
+def test_figures_of_other_studies_are_readable_too(name, size):
+    figure = draw(name, [SIZES[size][table] for table in catalogue.figure_tables(name)])
+    assert_fits_a_page(figure)
+    assert_every_text_is_readable(figure)
+
+
+@pytest.mark.parametrize("name", OF_TABLES)
+def test_an_empty_table_gives_a_figure_that_says_so(name, tmp_path):
+    empty = [pd.DataFrame(columns=list(COLUMNS[table])) for table in catalogue.figure_tables(name)]
+    figure = draw(name, empty)
+    assert not figure.get_axes()
+    assert_every_text_is_readable(figure)
+    (message,) = (text.get_text() for text, _ in texts_of(figure))
+    assert message.startswith("No ")
+    assert saved(figure, tmp_path / name)[0].startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("name", OF_MAPS)
+def test_no_selected_sample_gives_a_figure_that_says_so(name):
+    figure = draw(name, [[]])
+    assert not figure.get_axes()
+    assert_every_text_is_readable(figure)
+
+
+@pytest.mark.parametrize("name", OF_TABLES)
+def test_a_query_without_any_value_has_a_panel_that_says_so(name, run):
+    tables = {table: published(run, table) for table in catalogue.figure_tables(name)}
+    for frame in tables.values():
+        mine, kept = frame["query_id"] == "q1", {"layer", "step", "num_cells", "n"}
+        numbers = [column for column in frame.select_dtypes("number") if column not in kept]
+        frame.loc[mine, [column for column in numbers if "share" not in column]] = np.nan
+        frame.loc[mine, "n"] = 0
+        if "interval_note" in frame:
+            frame.loc[mine, "interval_note"] = "no image"
+    figure = draw(name, list(tables.values()))
+    told = " ".join(" ".join(text.get_text().split()) for text, _ in texts_of(figure))
+    assert "no value: no image" in told or "no interval: no image" in told
+    assert_every_text_is_readable(figure)
+
+
+def test_layer_profiles_are_the_column_of_the_table(run, figures):
+    table = published(run, "layer_profile")
+    for query, axes in panels_of(figures["layer_profile"], "layer_profile").items():
+        rows = table[table["query_id"] == query]
+        assert line_with(axes, rows["entropy"])
+        ribbon = ribbon_of(axes)
+        for layer, low, high in rows[["layer", "entropy_low", "entropy_high"]].itertuples(index=False):
+            at_layer = ribbon[ribbon[:, 0] == layer][:, 1]
+            assert {low, high} <= set(at_layer)
+
+
+def test_pooling_draws_both_profiles_and_the_differences_of_the_tables(run, figures):
+    profile, ablation = published(run, "pooling_profile"), published(run, "ablation")
+    figure = figures["pooling"]
+    panels = {axes.get_title(loc="left").split(" ")[0]: axes for axes in figure.get_axes()}
+    for query in QUERIES:
+        for how in ("max", "mean"):
+            rows = profile[(profile["query_id"] == query) & (profile["pooling"] == how)]
+            assert line_with(panels[query], rows["entropy"])
+    drawn = [np.asarray(line.get_xdata(), dtype=float) for axes in figure.get_axes() for line in axes.get_lines()]
+    for column in ("entropy_max_pool", "entropy_mean_pool", "difference"):
+        assert any(np.array_equal(xs, ablation[column]) for xs in drawn), column
+
+
+def test_steps_are_drawn_as_the_table_has_them(run, figures):
+    table = published(run, "steps")
+    for query, axes in panels_of(figures["step_progression"], "step_progression").items():
+        rows = table[table["query_id"] == query]
+        assert line_with(axes, rows["entropy_mean"])
+        assert line_with(axes, rows["entropy_min"])
+
+
+def test_tick_labels_are_the_tokens_of_the_table(run, figures):
+    table = published(run, "steps")
+    for query, axes in panels_of(figures["step_progression"], "step_progression").items():
+        rows = table[table["query_id"] == query]
+        expected = [f"{token.strip()}  {step}" for token, step in zip(rows["token"], rows["step"], strict=True)]
+        assert [label.get_text() for label in axes.get_xticklabels()] == expected
+
+
+def test_vision_mass_draws_all_four_masses_of_the_table(run, figures):
+    table = published(run, "vision_mass")
+    for query, axes in panels_of(figures["vision_mass"], "vision_mass").items():
+        rows = table[table["query_id"] == query]
+        for column in ("vision_mass", "first_token_mass", "prompt_text_mass", "generated_text_mass"):
+            assert line_with(axes, rows[column]), column
+
+
+def test_layer_step_planes_hold_the_table_at_their_cells(run, figures):
+    table = published(run, "layer_step")
+    for query, axes in panels_of(figures["layer_step"], "layer_step").items():
+        (plane,) = (part for part in axes.collections if isinstance(part, QuadMesh))
+        rows = table[table["query_id"] == query]
+        steps, layers = sorted(set(rows["step"])), sorted(set(rows["layer"]))
+        array = plane.get_array()
+        assert array.shape == (len(layers), len(steps))
+        for row in rows.itertuples():
+            assert array[layers.index(row.layer), steps.index(row.step)] == row.entropy
+        corners = plane.get_coordinates()
+        np.testing.assert_allclose(corners[0, :, 0], np.arange(len(steps) + 1) - 0.5)
+        np.testing.assert_allclose(corners[:, 0, 1], np.arange(len(layers) + 1) - 0.5)
+
+
+@pytest.mark.parametrize("name", ["layer_profile", "vision_mass", "layer_step"])
+def test_panels_are_titled_by_query_and_number_of_images(name, run, figures):
+    table = published(run, name)
+    for query, axes in panels_of(figures[name], name).items():
+        counts = table.loc[table["query_id"] == query, "n"]
+        low, high = counts.min(), counts.max()
+        assert axes.get_title(loc="left") == f"{query} {QUERIES[query][0]}"
+        assert axes.get_title(loc="right") == (f"n = {low}" if low == high else f"n = {low}–{high}")
+
+
+def test_the_ceiling_and_the_cuts_of_entropy_are_marked(figures):
+    """ln 16, and the cuts of 64 cells as the same shares of it."""
+    axes = panels_of(figures["layer_profile"], "layer_profile")["q0"]
+    marked = {round(float(line.get_ydata()[0]), 6) for line in axes.get_lines() if len(line.get_ydata()) == 2}
+    ceiling = np.log(16)
+    expected = (ceiling, 1.5 / np.log(64) * ceiling, 3 / np.log(64) * ceiling)
+    assert {round(value, 6) for value in expected} <= marked
+
+
+def test_the_step_of_most_answers_is_marked_in_the_plane(figures):
+    """Planted answers begin at step 2 of q0, 0 of q1, 3 of q2 and 0 of q3."""
+    panels = panels_of(figures["layer_step"], "layer_step")
+    marks = {
+        query: [float(line.get_xdata()[0]) for line in axes.get_lines() if line.get_marker() == "v"]
+        for query, axes in panels.items()
+    }
+    assert marks == {"q0": [2.0], "q1": [0.0], "q2": [3.0], "q3": [0.0]}
+
+
+def selected_of(run, name):
+    return sources_of(name, run)[0]
+
+
+def over_images(figure):
+    """The panels that show an image, in the order drawn."""
+    return [axes for axes in figure.get_axes() if axes.get_images()]
+
+
+def meshes(axes):
+    return [part for part in axes.collections if isinstance(part, QuadMesh)]
+
+
+def test_the_gallery_shows_each_selected_map_between_its_own_borders(run, figures):
+    samples, axes = selected_of(run, "gallery"), over_images(figures["gallery"])
+    assert len(axes) == 2 * len(samples) == 8
+    for selected, image, over in zip(samples, axes[::2], axes[1::2], strict=True):
+        assert not meshes(image)
+        (mesh,) = meshes(over)
+        maps = selected.maps
+        np.testing.assert_array_equal(mesh.get_array(), maps["map"].sel(layer=maps.attrs["shown_layer"]))
+        columns, rows = np.meshgrid(maps["col_edge"], maps["row_edge"])
+        np.testing.assert_array_equal(mesh.get_coordinates(), np.stack([columns, rows], axis=-1))
+        assert over.get_xlim() == (0, 64)
+        assert over.get_ylim() == (64, 0)
+
+
+def test_the_page_shows_every_layer_in_order_on_one_scale(run, figures):
+    (selected,) = selected_of(run, "layers_page")
+    image, *layers = over_images(figures["layers_page"])
+    assert not meshes(image)
+    assert len(layers) == 3
+    for layer, axes in enumerate(layers):
+        (mesh,) = meshes(axes)
+        np.testing.assert_array_equal(mesh.get_array(), selected.maps["map"].sel(layer=layer))
+        entropy = float(selected.maps["entropy"].sel(layer=layer))
+        assert axes.get_title(loc="left") == f"{layer}: H = {entropy:.2f}"
+        assert mesh.norm.vmax == pytest.approx(float(selected.maps["map"].max()))
+
+
+@pytest.fixture
+def wide(run):
+    """A selected sample on a picture of 90 x 40 pixels, with a grid of 2 x 3 cells of unequal size."""
+    one = selected_of(run, "gallery")[0]
+    maps = one.maps.isel(row=slice(2), col=slice(3), row_border=slice(3), col_border=slice(4)).copy(deep=True)
+    maps["row_edge"].values[:] = [0, 15, 40]
+    maps["col_edge"].values[:] = [0, 20, 50, 90]
+    return overlay.Selected(one.sample_id, maps, np.zeros((40, 90, 3), dtype=np.uint8), ((10.0, 5.0, 30.0, 25.0),))
+
+
+@pytest.mark.parametrize("name", OF_MAPS)
+def test_cells_of_unequal_size_are_drawn_where_they_are(name, wide):
+    figure = draw(name, [[wide]])
+    mesh = meshes(over_images(figure)[1])[0]
+    np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [0, 20, 50, 90])
+    np.testing.assert_array_equal(mesh.get_coordinates()[:, 0, 1], [0, 15, 40])
+    assert over_images(figure)[1].get_xlim() == (0, 90)
+    assert over_images(figure)[1].get_ylim() == (40, 0)
+    assert_every_text_is_readable(figure)
+
+
+@pytest.mark.parametrize("name", OF_MAPS)
+def test_smoothing_blends_the_cells_over_the_same_extent_and_says_so(name, wide):
+    figure = draw(name, [[wide]], settings_of(figures={"smoothing": True}))
+    axes = over_images(figure)[1]
+    assert not meshes(axes)
+    blended = axes.get_images()[1]
+    assert blended.get_extent() == [0, 90, 40, 0]
+    assert blended.get_interpolation() == "bicubic"
+    assert any("cells blended" in text.get_text() for text, _ in texts_of(figure))
+
+
+@pytest.mark.parametrize("name", OF_MAPS)
+def test_boxes_of_the_target_are_drawn_in_pixels_on_image_and_map(name, wide):
+    for axes in over_images(draw(name, [[wide]]))[:2]:
+        (box,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
+        assert (box.get_xy(), box.get_width(), box.get_height()) == ((10, 5), 20, 20)
+
+
+def test_boxes_are_those_of_the_studys_objects(run):
+    boxes = {selected.sample_id: selected.boxes for selected in selected_of(run, "gallery")}
+    assert boxes["image_2-q2"] == ((0.0, 0.0, 32.0, 32.0),)
+    assert boxes["image_1-q0" if "image_1-q0" in boxes else next(iter(boxes))] == ()
+
+
+def test_the_gallery_says_what_was_answered_and_whether_it_is_right(run, wide):
+    wide.maps.attrs |= {"correct": 0, "expected_answer": "4", "generated_text": "There are 3.", "query": "How many?"}
+    told = "\n".join(text.get_text() for text, _ in texts_of(draw("gallery", [[wide]])))
+    assert "How many?" in told
+    assert "“There are 3.” (wrong, expected: 4)" in told
+
+
+def test_a_target_that_the_study_lost_is_refused_with_the_nearest_name(run, tmp_path):
+    lines = (run / "data/planted/objects.csv").read_text().replace("object_0", "object_9")
+    (tmp_path / "objects.csv").write_text(lines)
+    (tmp_path / "images").symlink_to(run / "data/planted/images")
+    with pytest.raises(AtlasError, match=r"no object 'object_0' of 'image_\d\.png'\. Did you mean 'object_9'\?"):
+        overlay.read_selected(run / "selected_maps.nc", "gallery", tmp_path)
+
+
+def test_an_unknown_figure_is_refused_with_the_nearest_name():
+    with pytest.raises(AtlasError, match=r"unknown figure 'galery'\. Did you mean 'gallery'\?"):
+        catalogue.figure_sources("galery")
+
+
+def test_the_users_own_style_reaches_no_figure(run, files, tmp_path):
+    import matplotlib as mpl
+
+    with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "lines.linewidth": 9, "pdf.fonttype": 3}):
+        again = saved(draw("layer_profile", sources_of("layer_profile", run)), tmp_path / "layer_profile")
+    assert again == files["layer_profile"]

@@ -1,0 +1,58 @@
+"""The code behind each rule: the lists that the rules have as inputs name every module whose code can matter."""
+
+import grimp
+import pytest
+from attention_atlas.analysis.catalogue import STEPS, SUMMARIES
+from attention_atlas.attention.catalogue import EXTRACTION_MODULES
+from attention_atlas.paper import catalogue as paper
+
+PACKAGE = "attention_atlas"
+# They say what is allowed, tell errors and name sources; they decide no number.
+DECIDE_NOTHING = {"", "config", "errors", "provenance", "settings_files"}
+# Read for checking alone, which can stop a step but not change its output.
+CHECKS_ALONE = {
+    "extract": {"inputs.study", "inputs.answers", "attention.catalogue"},
+    "answers": {"inputs.images", "analysis.rows", "store"},
+    "transcript": {"inputs.answers", "inputs.study", "inputs.images"},
+    "mass": {"inputs.answers", "inputs.study", "inputs.images"},
+    "summaries": {"store"},  # the names of the masses
+    "selected_maps": {"inputs.answers", "inputs.images", "analysis.rows"},
+    "numbers": {"paper.catalogue"},
+}
+GRAPH = grimp.build_graph(PACKAGE)
+RULES = {
+    "extract": ("attention.extraction", EXTRACTION_MODULES),
+    **{
+        name: (f"analysis.{module}", STEPS[name].modules)
+        for name, module in {
+            "transcript": "transcript",
+            "answers": "transcript",
+            "focus": "focus",
+            "mass": "transcript",
+            "summaries": "summaries",
+            "selected_maps": "selected_maps",
+        }.items()
+    },
+    "table": ("paper.tables", paper.TABLE_MODULES),
+    "numbers": ("paper.numbers", paper.NUMBERS_MODULES),
+    "summary": ("paper.summary", paper.SUMMARY_MODULES),
+    **{f"figure {name}": (f"paper.{name}", paper.figure_modules(name)) for name in paper.FIGURES},
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_module_that_a_rule_runs_is_among_its_inputs(rule):
+    module, listed = RULES[rule]
+    reached = GRAPH.find_upstream_modules(f"{PACKAGE}.{module}") | {f"{PACKAGE}.{module}"}
+    names = {name.removeprefix(PACKAGE).removeprefix(".") for name in reached}
+    packages = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
+    needed = names - packages - DECIDE_NOTHING - CHECKS_ALONE.get(rule, set())
+    assert needed <= set(listed), f"not among the inputs of {rule}: {sorted(needed - set(listed))}"
+    opened = {"store"}  # the command opens the maps for the module
+    assert set(listed) <= names | opened, f"inputs of {rule} that it does not run: {sorted(set(listed) - names)}"
+
+
+def test_the_summaries_are_those_that_the_analysis_makes_and_the_paper_prints():
+    from attention_atlas.analysis import summaries
+
+    assert set(SUMMARIES) == set(summaries.SUMMARIES) == set(paper.TABLES)

@@ -1,0 +1,139 @@
+"""The real DAG on a small study, in temporary clones: what ran, what is clean, which bytes came out."""
+
+import collections
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from attention_atlas.inputs import scenes, shapes_study
+
+ROOT = Path(__file__).parents[2]
+SEED = 7
+UP_TO_DATE = "Data and pipelines are up to date."
+MADE = ("results/attention", "results/analysis", "results/paper")
+# The jobs of one run behind its maps.
+ANALYSIS = {"manifest": 1, "transcript": 1, "answers": 1, "focus": 1, "mass": 1, "summaries": 1, "selected_maps": 1}
+PAPER = {"table": 4, "printed_table": 3, "figure": 5, "overlay_figure": 2, "numbers": 1, "summary": 1}
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A folder with the project in it, and the commands that a user types there."""
+
+    folder: Path
+
+    def run(self, *command, fails=False, **environment):
+        """A command's output; its package is the clone's own, whatever is installed."""
+        own = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.folder / "workflow"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            **environment,
+        }
+        own.pop("PYTEST_XDIST_WORKER", None)
+        done = subprocess.run(
+            command, cwd=self.folder, env=own, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        assert (done.returncode != 0) == fails, f"{' '.join(command)}: {done.returncode}\n{done.stdout[-6000:]}"
+        return done.stdout
+
+    def jobs(self, *command):
+        """The jobs that a command ran (or, dry, would run), counted by rule."""
+        started = re.findall(r"^(?:local)?rule (\w+):$", self.run(*command), flags=re.MULTILINE)
+        return dict(collections.Counter(name for name in started if name != "all"))
+
+    def planned(self):
+        """The jobs that Snakemake would run."""
+        return self.jobs("snakemake", "-n")
+
+    def repro(self):
+        """The jobs that `dvc repro` ran."""
+        return self.jobs("dvc", "repro")
+
+    def status(self):
+        """The last line of `dvc status`."""
+        return self.run("dvc", "status").strip().splitlines()[-1]
+
+    def commit(self, message):
+        """Commit everything that git does not ignore."""
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", message)
+
+    def edit(self, name, old, new):
+        """Replace a text that occurs once in a file."""
+        path = self.folder / name
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {name}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def append(self, name, text):
+        """Add to the end of a file."""
+        with (self.folder / name).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def bytes_made(self):
+        """Every result by its path."""
+        files = [path for made in MADE for path in sorted((self.folder / made).rglob("*")) if path.is_file()]
+        return {str(p.relative_to(self.folder)): p.read_bytes() for p in files if p.name != ".gitignore"}
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory):
+    """The project with a study of eight scenes, computed, committed and pushed to a remote that is a folder."""
+    work = tmp_path_factory.mktemp("dag")
+    clone = Clone(work / "origin")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True, stdout=subprocess.PIPE, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if not name.startswith(("results/", "data/shapes/", "tests/", "dvc.lock")) and (ROOT / name).is_file():
+            (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone.folder / name)
+    small_study(clone.folder / "data" / "shapes")
+    small_settings(clone.folder / "config" / "config.yaml")
+    clone.run("git", "init", "-q", ".")
+    clone.run("dvc", "remote", "add", "-q", "-d", "folder", str(work / "remote"))
+    clone.commit("sources")
+    (work / "origin.jobs").write_text(yaml.safe_dump(clone.repro()))
+    clone.commit("results")
+    clone.run("dvc", "push", "-q")
+    return clone
+
+
+def small_study(folder):
+    """Eight scenes of the demo's generator with their pictures, two of the demo's questions each."""
+    shapes_study.write_study(folder, SEED, scenes_per_quarter=2)
+    lines = (folder / "samples.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.startswith("sample_id") or "-q0," in line or "-q3," in line]
+    (folder / "samples.csv").write_text("".join(kept), encoding="utf-8")
+    scenes.draw_study(folder)
+
+
+def small_settings(path):
+    """The shipped settings, but fewer shards and resamples and coarse figures: they cost time, and prove nothing."""
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings["shards"] = 2
+    settings["statistics"]["resamples"] = 199
+    settings["figures"]["dpi"] = 72
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+
+
+@pytest.fixture
+def fresh(origin, tmp_path):
+    """A clone of the origin, before any pull."""
+    subprocess.run(["git", "clone", "-q", str(origin.folder), str(tmp_path / "clone")], check=True)
+    return Clone(tmp_path / "clone")
+
+
+@pytest.fixture
+def pulled(fresh):
+    """A clone of the origin with everything pulled."""
+    fresh.run("dvc", "pull", "-q")
+    return fresh

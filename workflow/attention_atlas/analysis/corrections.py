@@ -1,0 +1,76 @@
+"""Corrections: maps without what does not depend on the question. NumPy kernels on p (..., N), normalised maps.
+
+Order of use: each head's map is corrected, multiplied by that head's vision mass, then pooled.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attention_atlas.analysis.pooling import pool_heads
+
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class PositionBias:
+    """What cells take whatever is asked (images, ..., N): mean over all *other* images of each image, and its SE."""
+
+    mean: np.ndarray
+    standard_error: np.ndarray
+
+
+def image_means(p: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean map of each image: p (samples, ..., N) and image labels (samples,) -> (images, ..., N), labels.
+
+    Maps without a distribution (NaN) are left out; an image without any has NaN.
+    """
+    labels, index = np.unique(image, return_inverse=True)
+    usable = np.isfinite(p).all(axis=-1, keepdims=True)
+    total = np.zeros((len(labels), *p.shape[1:]))
+    count = np.zeros((len(labels), *p.shape[1:-1], 1))
+    np.add.at(total, index, np.where(usable, p, 0))
+    np.add.at(count, index, usable)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), labels
+
+
+def position_bias(means: np.ndarray) -> PositionBias:
+    """The leave-one-image-out bias b and its standard error over the other images' means (images, ..., N).
+
+    NaN where fewer than three images have a map: no other mean has a spread.
+    """
+    usable = np.isfinite(means).all(axis=-1, keepdims=True)
+    filled = np.where(usable, means, 0)
+    others = usable.sum(axis=0) - usable
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = (filled.sum(axis=0) - filled) / others
+        squares = ((filled**2).sum(axis=0) - filled**2) / others
+        variance = np.clip(squares - mean**2, 0, None) * others / (others - 1)
+        error = np.sqrt(variance / others)
+    known = others >= 2
+    return PositionBias(np.where(known, mean, np.nan), np.where(known, error, np.nan))
+
+
+def without_sinks(p: np.ndarray, bias: np.ndarray, standard_error: np.ndarray) -> np.ndarray:
+    """p with sinks scaled to an even share: p_i (1/N) / b_i where b_i - 2 SE > 1/N, p_i elsewhere; renormalised.
+
+    A cell counts as a sink where it surely takes more than its share on average. Where the bias is unknown: NaN.
+    """
+    even = 1 / p.shape[-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaled = np.where(bias - 2 * standard_error > even, p * even / bias, p)
+        scaled = np.where(np.isfinite(bias), scaled, np.nan)
+        return scaled / scaled.sum(axis=-1, keepdims=True)
+
+
+def relative_to(p: np.ndarray, generic: np.ndarray) -> np.ndarray:
+    """p over the map of a generic query, p / (p_generic + 1e-6 / N), renormalised (Zhang et al., ICLR 2025)."""
+    ratio = p / (generic + EPSILON / p.shape[-1])
+    return ratio / ratio.sum(axis=-1, keepdims=True)
+
+
+def pooled(p: np.ndarray, mass: np.ndarray, how: str) -> np.ndarray:
+    """Corrected head maps p (..., head, N), weighted by the heads' vision mass (..., head), pooled and normalised."""
+    weights = pool_heads(p * mass[..., None], how, axis=-2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return weights / weights.sum(axis=-1, keepdims=True)
