@@ -160,7 +160,7 @@ def settings_of(**sections) -> dict:
     settings["statistics"]["resamples"] = 199
     for name, values in sections.items():
         settings[name] |= values
-    return settings
+    return Settings.model_validate(settings).model_dump(mode="json")
 
 
 def tables_of(tree, samples: list[Planted], settings: dict) -> dict:

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from attention_atlas.analysis.catalogue import COMPARISONS, SUMMARIES
 from attention_atlas.paper import catalogue
 
 from tests.synthetic import Planted, draw_images, settings_of, write_run, write_study
@@ -76,7 +77,7 @@ def commands(root):
             "selected_maps.nc",
         )
     )
-    given = ["--settings", json.dumps(settings_of(figures={"dpi": 80}))]
+    given = ["--settings", json.dumps(settings_of(figures={"dpi": 80}, tests={"simulations": 100}))]
     study = ["--study", "data/planted"]
     described = ["--samples", samples, "--tokens", tokens, "--answers", answers, "--focus", focus, "--mass", mass]
     yield ["transcript", "--samples", samples, "--tokens", tokens, *shards], [samples, tokens]
@@ -85,7 +86,14 @@ def commands(root):
     yield ["mass", "--output", mass, *shards], [mass]
     yield (
         ["summary-tables", *described, "--manifest", manifest, *given, "--output", made],
-        [f"{made}/{name}.parquet" for name in catalogue.TABLES],
+        [f"{made}/{name}.parquet" for name in SUMMARIES],
+    )
+    judged = ["--samples", samples, "--answers", answers]
+    scores = f"{made}/grounding_scores.parquet"
+    yield ["ground", *study, *judged, *given, "--output", scores, *shards], [scores]
+    yield (
+        ["compare", *described, "--grounding", scores, "--manifest", manifest, *given, "--output", made],
+        [f"{made}/{name}.parquet" for name in COMPARISONS],
     )
     chosen = ["--samples", samples, "--answers", answers, "--table1", f"{made}/table1.parquet"]
     yield ["selected-maps", *study, *chosen, *given, "--output", maps, *shards], [maps]
@@ -95,6 +103,7 @@ def commands(root):
         written = [part for ending, path in paths.items() for part in (options[ending], path)]
         yield ["table", "--name", name, "--input", f"{made}/{name}.parquet", *given, *written], list(paths.values())
     quoted = [f"{tables}/{name}.csv" for name in catalogue.NUMBERS_TABLES]
+    yield ["findings", "--tables", tables, "--output", f"{tables}/findings.md"], [f"{tables}/findings.md"]
     numbers, summary = "results/paper/tables/numbers.tex", "results/summary.json"
     yield ["numbers", "--output", numbers, *quoted], [numbers]
     yield ["summary", "--output", summary, quoted[0]], [summary]
@@ -122,7 +131,7 @@ def test_every_command_ends_well(ran):
     assert [(command[0], code) for command, _, code in ran] == [(command[0], 0) for command, _, _ in ran]
     assert {command[0] for command, _, _ in ran} == {
         *("transcript", "answers", "focus", "mass", "summary-tables", "selected-maps"),
-        *("table", "numbers", "summary", "figure"),
+        *("ground", "compare", "table", "findings", "numbers", "summary", "figure"),
     }
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from attention_atlas import store
-from attention_atlas.analysis import selected_maps
+from attention_atlas.analysis import comparisons, grounding_summaries, grounding_tables, selected_maps
 from attention_atlas.analysis.summaries import SUMMARIES, read_run
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.study import read_study
 from attention_atlas.paper import catalogue, overlay, style
-from attention_atlas.paper.columns import COLUMNS, read_published
+from attention_atlas.paper.columns import COLUMNS, TEXT, read_published
 from attention_atlas.paper.tables import write_table
 from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
@@ -21,7 +21,20 @@ from PIL import Image
 from tests.synthetic import Planted, draw_images, node, settings_of, tables_of, tree_of, write_study
 
 DPI = 100
-SETTINGS = settings_of(figures={"dpi": DPI})
+SETTINGS = settings_of(
+    figures={"dpi": DPI},
+    tests={"simulations": 100},
+    contrasts={
+        "first_vs_second": {
+            "first": {"query_ids": ["q0"]},
+            "second": {"query_ids": ["q1"]},
+            "claim": "first is higher",
+        },
+        "late_vs_early": {"first": {"layers": "late"}, "second": {"layers": "early"}, "direction": "less"},
+        "aurocs": {"measure": "auroc", "first": {"query_ids": ["q2"]}, "second": {"query_ids": ["q3"]}},
+        "top": {"kind": "top_layers", "direction": "greater"},
+    },
+)
 OF_TABLES = [name for name, sources in catalogue.FIGURES.items() if not sources.maps]
 OF_MAPS = [name for name, sources in catalogue.FIGURES.items() if sources.maps]
 END = "<|im_end|>"
@@ -57,7 +70,12 @@ def run(tmp_path_factory):
     draw_images(study, samples)
     tree = tree_of(node(samples))
     tables = tables_of(tree, samples, SETTINGS)
-    summaries = {name: summary(read_run(tables, 3, SETTINGS)) for name, summary in SUMMARIES.items()}
+    of_run, scores = read_run(tables, 3, SETTINGS), scores_of(tree, study, tables)
+    summaries = {
+        **{name: summary(of_run) for name, summary in SUMMARIES.items()},
+        **comparisons.comparisons(of_run, scores),
+        "grounding_profile": grounding_summaries.grounding_profile(of_run, scores),
+    }
     for name, frame in summaries.items():
         frame.to_parquet(root / f"{name}.parquet", index=False)
         write_table(name, root / f"{name}.parquet", 0.95, root / f"{name}.csv", None, None)
@@ -65,6 +83,12 @@ def run(tmp_path_factory):
     maps = selected_maps.selected_maps(tree, asked, tables["samples"], tables["answers"], summaries["table1"], SETTINGS)
     store.write_tree(root / "selected_maps.nc", maps)
     return root
+
+
+def scores_of(tree, study, tables):
+    """The run's grounding scores."""
+    asked = read_study(study, SETTINGS["query_types"], images=())
+    return grounding_tables.grounding_table(tree, asked, tables["samples"], tables["answers"], SETTINGS)
 
 
 def published(run, name):
@@ -108,7 +132,8 @@ def tables_of_size(queries, layers, steps, note="", images=48):
     types = ["attribute", "counting", "recognition", "spatial"]
     words = ["There", " are", " several", " 3", " shapes", " incomprehensible", ",", " the", " $x_1$", END]
     rows = {}
-    for name in ("layer_profile", "pooling_profile", "layer_step", "vision_mass", "steps", "ablation"):
+    of_queries = ("layer_profile", "pooling_profile", "layer_step", "vision_mass", "steps", "ablation")
+    for name in (*of_queries, "grounding_profile"):
         keys = [(f"q{q}",) for q in range(queries)]
         if "layer" in COLUMNS[name]:
             keys = [(*key, layer) for key in keys for layer in range(layers)]
@@ -132,6 +157,8 @@ def tables_of_size(queries, layers, steps, note="", images=48):
         }.items():
             if column in frame:
                 frame[column] = value
+        if "score" in frame:
+            frame["score"] = "auroc"
         if "pooling" in frame and name != "pooling_profile":
             frame["pooling"] = "max"
         if "layer_band" in frame:
@@ -143,7 +170,35 @@ def tables_of_size(queries, layers, steps, note="", images=48):
         if "answer_share" in frame:
             frame["answer_share"] = np.where(frame["step"] == min(3, steps - 1), 0.94, 0)
         rows[name] = frame[list(COLUMNS[name])]
-    return rows
+    return {**rows, **contrasts_of_size(queries, note, images)}
+
+
+def contrasts_of_size(count, note, images):
+    """Contrasts and power curves of as many comparisons, with arms as long as they get."""
+    random = np.random.default_rng(2)
+    verdicts = ["moved", "equivalent", "undecided"] if not note else ["no verdict"]
+    contrasts = pd.DataFrame({"name": [f"contrast_{k}" for k in range(count)]})
+    for column in COLUMNS["contrasts"]:
+        if column not in contrasts:
+            contrasts[column] = "" if column in TEXT else random.uniform(0.05, 0.2, count)
+    contrasts = contrasts.assign(
+        measure=["entropy", "auroc", "ln_enrichment"] * (count // 3) or ["entropy"] * count,
+        kind="paired",
+        verdict=[verdicts[k % len(verdicts)] for k in range(count)],
+        arm_first="recognition, attribute, late layers, right answers",
+        arm_second="counting",
+        n_first=images,
+        n_second=images,
+        low=np.nan if note else contrasts["difference"] - 0.03,
+        high=np.nan if note else contrasts["difference"] + 0.03,
+        reading=["supported" if k % 2 else "" for k in range(count)],
+        sign=["+" if verdicts[k % len(verdicts)] == "moved" else "" for k in range(count)],
+    )
+    keys = [(name, n, e / 10) for name in contrasts["name"] for n in (12, 24, 48, 96) for e in range(5)]
+    power = pd.DataFrame(keys, columns=["contrast", "n_first", "effect"])
+    shares = {name: random.uniform(0, 1, len(power)) for name in ("moved", "equivalent", "undecided")}
+    power = power.assign(n_second=power["n_first"], datasets=500, **shares)
+    return {"contrasts": contrasts[list(COLUMNS["contrasts"])], "power": power[list(COLUMNS["power"])]}
 
 
 SIZES = {
@@ -272,11 +327,11 @@ def test_no_selected_sample_gives_a_figure_that_says_so(name):
     assert_every_text_is_readable(figure)
 
 
-@pytest.mark.parametrize("name", OF_TABLES)
+@pytest.mark.parametrize("name", [name for name in OF_TABLES if name not in ("contrasts", "power")])
 def test_a_query_without_any_value_has_a_panel_that_says_so(name, run):
     tables = {table: published(run, table) for table in catalogue.figure_tables(name)}
     for frame in tables.values():
-        mine, kept = frame["query_id"] == "q1", {"layer", "step", "num_cells", "n"}
+        mine, kept = frame["query_id"] == "q3", {"layer", "step", "num_cells", "n"}
         numbers = [column for column in frame.select_dtypes("number") if column not in kept]
         frame.loc[mine, [column for column in numbers if "share" not in column]] = np.nan
         frame.loc[mine, "n"] = 0

@@ -65,7 +65,7 @@ def test_another_pooling_redraws_tables_and_figures_without_maps_or_focus(fresh)
     fresh.edit("config/config.yaml", "heads: max", "heads: mean")
     fresh.run("dvc", "pull", "-q")  # the edit came first: the pull must not hide it
     jobs = fresh.repro()
-    assert jobs == {"summaries": 1, "selected_maps": 1, **PAPER}
+    assert jobs == {"summaries": 1, "selected_maps": 1, "compare": 1, **PAPER}
     assert (fresh.folder / "results/paper/tables/shapes/shapes-tiny/table1.csv").read_text() != before
     assert fresh.status() == UP_TO_DATE
     assert "entropy_mean" in fresh.run("dvc", "metrics", "diff")
@@ -211,4 +211,4 @@ def test_metrics_plots_and_the_report_show_the_run(pulled, tmp_path):
     assert all(name in shown for name in ("entropy_by_layer", "entropy_by_step", "vision_mass_by_layer"))
     pulled.run("snakemake", "--report", str(tmp_path / "report.zip"))
     names = zipfile.ZipFile(tmp_path / "report.zip").namelist()
-    assert sum(name.endswith(".png") for name in names) == 7
+    assert sum(name.endswith(".png") for name in names) == 10

@@ -141,6 +141,128 @@ class Statistics(Section):
     min_images: int = Field(6, ge=2, description="fewest images that an interval is given for")
 
 
+class Margins(Section):
+    """Differences that count as none, declared before any is seen."""
+
+    entropy: float = Field(0.10, gt=0, description="nats; of entropy normalised by ln N, this divided by ln N at 64")
+    auroc: float = Field(0.05, gt=0, description="area under the ROC curve of the map against the target's cells")
+    ln_enrichment: float = Field(0.2231, gt=0, description="ln of the enrichment on the target: ln 1.25")
+
+
+class Tests(Section):
+    """How contrasts are tested, and how the tests are validated."""
+
+    alpha: Fraction = Field(0.05, description="level of tests, after correction over a family")
+    permutations: int = Field(9999, ge=999, description="fewest random permutations; all where there are fewer")
+    simulations: int = Field(2000, ge=100, description="simulated datasets per test of the validation")
+    margins: Margins = Field(default_factory=Margins, description="margins of equivalence by measure")
+
+
+class Arm(Section):
+    """The observations of one side of a contrast; what is left out does not restrict."""
+
+    query_ids: tuple[str, ...] = Field((), description="queries")
+    query_types: tuple[str, ...] = Field((), description="types of queries")
+    layers: Literal["all", "early", "middle", "late"] = Field("all", description="band of layers that is averaged")
+    correct: bool | None = Field(None, description="answers that are right (true) or wrong (false)")
+
+
+class ContrastEntry(Section):
+    """One declared comparison of two arms, first minus second, over images."""
+
+    family: str = Field("all", description="contrasts that are corrected together")
+    kind: Literal["paired", "unpaired", "lowest_step", "top_layers"] = Field(
+        "paired",
+        description="paired: the same images; unpaired: different ones; lowest_step: the answer step against each "
+        "other step; top_layers: share of images whose lowest layer lies in the top sixth of the depth",
+    )
+    measure: Literal["entropy", "auroc", "ln_enrichment"] = Field("entropy", description="what is compared")
+    first: Arm = Field(default_factory=Arm, description="first arm")
+    second: Arm = Field(default_factory=Arm, description="second arm; of no use to lowest_step and top_layers")
+    direction: Literal["greater", "less"] | None = Field(None, description="what a claim says of first minus second")
+    claim: str = Field("", description="the claim in words, for the table of claims")
+    original: str = Field("", description="its value where it was first made, for the table of claims")
+
+    @model_validator(mode="after")
+    def steps_and_layers_are_of_entropy(self) -> Self:
+        """Refuse kinds that only entropy has."""
+        if self.kind in ("lowest_step", "top_layers") and self.measure != "entropy":
+            raise ValueError(f"kind {self.kind} compares entropies; leave measure out")
+        return self
+
+
+CONTRASTS: dict[str, dict[str, Any]] = {
+    "lowest_at_answer": {
+        "family": "claims",
+        "kind": "lowest_step",
+        "direction": "less",
+        "claim": "entropy is lowest at the answer step and rises after it",
+        "original": "lowest at the answer step",
+    },
+    "late_vs_early": {
+        "family": "claims",
+        "first": {"layers": "late"},
+        "second": {"layers": "early"},
+        "direction": "less",
+        "claim": "late layers are lower in entropy than early ones",
+        "original": "late below early",
+    },
+    "lowest_layer_on_top": {
+        "family": "claims",
+        "kind": "top_layers",
+        "direction": "greater",
+        "claim": "the layer of the minimum lies in the top sixth of the depth",
+        "original": "top sixth",
+    },
+    "q3_vs_q4": {
+        "family": "claims",
+        "first": {"query_ids": ["q3"]},
+        "second": {"query_ids": ["q4"]},
+        "claim": "the two recognition questions are equivalent",
+        "original": "means differ by 0.06 nats, read as no difference",
+    },
+    "counting_vs_spatial": {
+        "family": "claims",
+        "first": {"query_types": ["counting"]},
+        "second": {"query_types": ["spatial"]},
+        "direction": "greater",
+        "claim": "counting has higher entropy than spatial",
+        "original": "counting above spatial",
+    },
+    "spatial_vs_counting_auroc": {
+        "family": "claims",
+        "measure": "auroc",
+        "first": {"query_types": ["spatial"]},
+        "second": {"query_types": ["counting"]},
+        "direction": "greater",
+        "claim": "spatial aligns better with its objects than counting",
+        "original": "spatial better",
+    },
+    "attribute_vs_recognition": {
+        "family": "query types",
+        "first": {"query_types": ["attribute"]},
+        "second": {"query_types": ["recognition"]},
+    },
+    "counting_vs_recognition": {
+        "family": "query types",
+        "first": {"query_types": ["counting"]},
+        "second": {"query_types": ["recognition"]},
+    },
+    "attribute_vs_spatial_auroc": {
+        "family": "query types",
+        "measure": "auroc",
+        "first": {"query_types": ["attribute"]},
+        "second": {"query_types": ["spatial"]},
+    },
+    "correct_vs_wrong": {
+        "family": "answers",
+        "kind": "unpaired",
+        "first": {"correct": True},
+        "second": {"correct": False},
+    },
+}
+
+
 class Figures(Section):
     """How figures look."""
 
@@ -208,6 +330,11 @@ class Settings(Section):
     pooling: Pooling = Field(default_factory=Pooling)
     bands: Bands = Field(default_factory=Bands)
     statistics: Statistics = Field(default_factory=Statistics)
+    tests: Tests = Field(default_factory=Tests)
+    contrasts: dict[Name, ContrastEntry] = Field(
+        default_factory=lambda: {name: ContrastEntry(**parts) for name, parts in CONTRASTS.items()},
+        description="comparisons that are tested, declared before any number is seen",
+    )
     figures: Figures = Field(default_factory=Figures)
 
     @field_validator("runs")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from attention_atlas.config import ModelEntry, Models, QueryType, Run, Section, Settings, is_section
+from attention_atlas.config import ContrastEntry, ModelEntry, Models, QueryType, Run, Section, Settings, is_section
 
 DEMO_RUNS = [{"study": "shapes", "model": "shapes-tiny"}]
 HEADER = """\
@@ -64,6 +64,8 @@ def entry(name: str, value: Any) -> str:
         return "\n".join([*lines, f"{name}:", *(f"  - {flow(run)}" for run in value)]) + "\n"
     if name == "query_types":
         return "\n".join([*lines, f"{name}:", textwrap.indent(query_types(value), "  ")])
+    if name == "contrasts":
+        return "\n".join([*lines, f"{name}:", textwrap.indent(contrasts(value), "  ")])
     return "\n".join([*lines, f"{name}: {flow(value)}"]) + "\n"
 
 
@@ -74,6 +76,19 @@ def query_types(value: dict[str, Any]) -> str:
         lines += [f"{name}:", f"  needs_target: {flow(query_type['needs_target'])}", "  answers:"]
         lines += [f"    {flow(answer)}: {flow(others)}" for answer, others in query_type["answers"].items()]
     return "\n".join(lines) + "\n"
+
+
+def contrasts(value: dict[str, Any]) -> str:
+    """Contrasts, each setting that is not its default on one line."""
+    lines = []
+    for name, contrast in value.items():
+        lines += [f"{name}:", *(f"  {key}: {flow(part)}" for key, part in declared(contrast).items())]
+    return "\n".join(lines) + "\n"
+
+
+def declared(contrast: dict[str, Any]) -> dict[str, Any]:
+    """A contrast without what is left at its default."""
+    return ContrastEntry.model_validate(contrast).model_dump(mode="json", exclude_defaults=True)
 
 
 def comment(text: str | None, indent: str) -> list[str]:
@@ -93,6 +108,7 @@ def documentation() -> str:
         "config/config.yaml": Settings,
         "config/config.yaml: one entry of `runs`": Run,
         "config/config.yaml: one entry of `query_types`": QueryType,
+        "config/config.yaml: one entry of `contrasts`": ContrastEntry,
         "config/models.yaml: one entry of `models`": ModelEntry,
     }
     lines = ["# Settings", "", "Made from the types in `attention_atlas/config.py` by `atlas settings write`."]
@@ -118,7 +134,11 @@ def rows_of(name: str, section: type[Section], prefix: str = "") -> list[tuple[s
     if field.is_required():
         default = "required"
     else:
-        default = "see file" if name == "query_types" else f"`{flow(values.get('default'))}`"
+        default = (
+            "see file"
+            if section is Settings and name in ("query_types", "contrasts")
+            else f"`{flow(values.get('default'))}`"
+        )
     return [(f"`{prefix}{name}`", accepted(values), default, field.description or "")]
 
 

@@ -31,8 +31,10 @@ class Workflow:
         self.runs = [(run.study, run.model) for run in self.settings.runs]
         self._entries = {(run.study, run.model): config.effective_entry(run, self.models) for run in self.settings.runs}
         # Before any job: Snakemake removes a job's old output when it starts it, and a mistake must lose nothing.
-        for study in sorted({run.study for run in self.settings.runs}):
-            read_study(Path("data", study), self.settings.model_dump(mode="json")["query_types"], images=())
+        query_types = self.settings.model_dump(mode="json")["query_types"]
+        self._studies = {
+            run.study: read_study(Path("data", run.study), query_types, images=()) for run in self.settings.runs
+        }
         self._shards = cache(lambda study: sharding.shards_of(f"data/{study}/samples.csv", self.settings.shards))
 
     def sections(self, *names: str) -> str:
@@ -56,6 +58,11 @@ class Workflow:
                 f"`dvc pull data/{study}/images`\n  {told}"
             )
         return sorted(found)
+
+    def masks(self, study: str) -> list[str]:
+        """The mask files of a study's objects."""
+        objects = self._studies[study].objects
+        return sorted(f"data/{study}/masks/{mask}" for mask in objects.get("mask", []) if mask)
 
     def rows_digest(self, study: str, shard: str) -> str:
         """A hash of what the extraction reads of a shard's rows."""

@@ -123,6 +123,59 @@ rule selected_maps:
         "--table1 {input.table1} --settings {params.settings:q} --output {output} --log {log} {input.maps}"
 
 
+rule ground:
+    input:
+        maps=lambda w: atlas.maps(w.study, w.model),
+        study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
+        masks=lambda w: atlas.masks(w.study),
+        samples="results/analysis/{study}/{model}/samples.parquet",
+        answers="results/analysis/{study}/{model}/answers.parquet",
+        code=modules(analysis.STEPS["ground"].modules),
+    output:
+        "results/analysis/{study}/{model}/grounding_scores.parquet",
+    log:
+        "logs/ground/{study}/{model}.log",
+    benchmark:
+        "logs/ground/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections(*analysis.STEPS["ground"].settings),
+    shell:
+        "atlas ground --study data/{wildcards.study} --samples {input.samples} --answers {input.answers} "
+        "--settings {params.settings:q} --output {output} --log {log} {input.maps}"
+
+
+rule compare:
+    input:
+        samples="results/analysis/{study}/{model}/samples.parquet",
+        tokens="results/analysis/{study}/{model}/tokens.parquet",
+        answers="results/analysis/{study}/{model}/answers.parquet",
+        focus="results/analysis/{study}/{model}/focus.parquet",
+        mass="results/analysis/{study}/{model}/mass.parquet",
+        grounding="results/analysis/{study}/{model}/grounding_scores.parquet",
+        manifest="results/attention/{study}/{model}/manifest.json",
+        code=modules(analysis.STEPS["compare"].modules),
+    output:
+        expand(
+            "results/analysis/{{study}}/{{model}}/{table}.parquet",
+            table=analysis.COMPARISONS,
+        ),
+    log:
+        "logs/compare/{study}/{model}.log",
+    benchmark:
+        "logs/compare/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections(*analysis.STEPS["compare"].settings),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "atlas compare --samples {input.samples} --tokens {input.tokens} --answers {input.answers} "
+        "--focus {input.focus} --mass {input.mass} --grounding {input.grounding} --manifest {input.manifest} "
+        "--settings {params.settings:q} --output {params.folder} --log {log}"
+
+
 rule analysis:
     input:
         atlas.of_each_run(
@@ -134,6 +187,8 @@ rule analysis:
                 "focus",
                 "mass",
                 *analysis.SUMMARIES,
+                "grounding_scores",
+                *analysis.COMPARISONS,
             ],
         ),
         atlas.of_each_run("results/analysis/{study}/{model}/selected_maps.nc"),

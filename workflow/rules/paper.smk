@@ -61,6 +61,25 @@ rule printed_table:
         "--csv {output.csv} --markdown {output.markdown} --latex {output.latex} --log {log}"
 
 
+rule findings:
+    input:
+        tables=expand(
+            "results/paper/tables/{{study}}/{{model}}/{table}.csv",
+            table=paper.FINDINGS_TABLES,
+        ),
+        code=modules(paper.FINDINGS_MODULES),
+    output:
+        "results/paper/tables/{study}/{model}/findings.md",
+    log:
+        "logs/findings/{study}/{model}.log",
+    conda:
+        "../../envs/atlas.yaml"
+    params:
+        folder=subpath(output[0], parent=True),
+    shell:
+        "atlas findings --tables {params.folder} --output {output} --log {log}"
+
+
 rule numbers:
     input:
         tables=atlas.of_each_run(
@@ -153,6 +172,7 @@ rule tables:
         atlas.of_each_run(
             "results/paper/tables/{study}/{model}/{file}", file=paper.TABLE_FILES
         ),
+        atlas.of_each_run("results/paper/tables/{study}/{model}/findings.md"),
         "results/paper/tables/numbers.tex",
         "results/summary.json",
 

@@ -27,6 +27,22 @@ STEPS = {
         ),
         ("figures", "pooling", "query_types", "steps"),
     ),
+    "ground": Step(
+        (
+            *("analysis.grounding_tables", "analysis.grounding", "analysis.corrections", "analysis.targets"),
+            *("analysis.focus", "analysis.pooling", "analysis.steps", "inputs.study", "store"),
+        ),
+        ("query_types", "steps"),
+    ),
+    "compare": Step(
+        (
+            *("analysis.comparisons", "analysis.contrasts", "analysis.hypothesis_tests", "analysis.validation"),
+            *("analysis.grounding_summaries", "analysis.grounding_tables"),
+            *("analysis.summaries", "analysis.bands", "analysis.statistics", "analysis.steps"),
+        ),
+        ("bands", "contrasts", "pooling", "statistics", "steps", "tests"),
+    ),
 }
+COMPARISONS = ("contrasts", "claims", "validation", "power", "grounding", "grounding_profile")
 # The summaries of a run, a parquet file each: one per published table.
 SUMMARIES = ("table1", "steps", "ablation", "layer_profile", "pooling_profile", "layer_step", "vision_mass")

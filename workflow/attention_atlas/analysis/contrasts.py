@@ -59,7 +59,7 @@ class Observations:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Outcome:
     """One tested contrast; NaN where a number is not defined, and the note says why. n is given for each arm."""
 
     name: str
@@ -124,7 +124,7 @@ def arm_means(means: pd.DataFrame) -> tuple[float, float]:
     return float(first), float(second)
 
 
-def tested(observed: Sequence[Observations], plan: Plan) -> list[Tested]:
+def outcomes(observed: Sequence[Observations], plan: Plan) -> list[Outcome]:
     """Each contrast tested, in order. Contrasts of one family and the same sizes go through the tests together."""
     check_names([each.contrast.name for each in observed])
     families = pd.Series([each.contrast.family for each in observed], dtype=object)
@@ -133,11 +133,11 @@ def tested(observed: Sequence[Observations], plan: Plan) -> list[Tested]:
     for index, each in enumerate(observed):
         design = (each.contrast.kind, each.contrast.family, *map(len, each.values))
         groups.setdefault(design, []).append(index)
-    rows: dict[int, Tested] = {}
+    rows: dict[int, Outcome] = {}
     for design, members in groups.items():
         own = replace(plan, permutations=permutations_for(int(sizes[design[1]]), plan))
         results = batch_results([observed[index] for index in members], own)
-        rows |= {index: tested_row(observed[index], results, place) for place, index in enumerate(members)}
+        rows |= {index: outcome_of(observed[index], results, place) for place, index in enumerate(members)}
     return [rows[index] for index in range(len(observed))]
 
 
@@ -162,7 +162,7 @@ def margin_of(contrast: Contrast) -> float:
     return np.nan if contrast.margin is None else contrast.margin
 
 
-def tested_row(observed: Observations, results: Results, place: int) -> Tested:
+def outcome_of(observed: Observations, results: Results, place: int) -> Outcome:
     """One contrast's share of a batch of results."""
     contrast = observed.contrast
     numbers = {
@@ -172,7 +172,7 @@ def tested_row(observed: Observations, results: Results, place: int) -> Tested:
     if results.note:
         numbers["difference"] = difference_of_means(observed)
     no_interval = "" if results.note or np.isfinite(numbers["low"]) else "all values are equal: no interval"
-    return Tested(
+    return Outcome(
         name=contrast.name,
         family=contrast.family,
         kind=contrast.kind,
@@ -197,12 +197,12 @@ def difference_of_means(observed: Observations) -> float:
     return first - sum(second)
 
 
-def judged(rows: Sequence[Tested], plan: Plan, not_valid: Collection[tuple[str, str]] = ()) -> pd.DataFrame:
-    """Tested contrasts with q values over their families, verdict, its note, sign, and the reading of the claim.
+def judged(rows: Sequence[Outcome], plan: Plan, not_valid: Collection[tuple[str, str]] = ()) -> pd.DataFrame:
+    """Contrasts with q values over their families, verdict, its note, sign, and the reading of the claim.
 
     `not_valid` names tests as (contrast, "difference" | "equivalence") that simulation found to reject too often.
     """
-    table = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Tested)])
+    table = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Outcome)])
     for test in ("difference", "equivalence"):
         table[f"q_{test}"] = table.groupby("family")[f"p_{test}"].transform(lambda p: benjamini_hochberg(p.to_numpy()))
     table["too_small"] = too_small(table, plan.alpha)
@@ -263,7 +263,7 @@ def reading_of(row: Mapping) -> str:
     return "no relevant difference" if row["verdict"] == EQUIVALENT else str(row["verdict"])
 
 
-def lowest(name: str, comparisons: Sequence[Tested]) -> Tested:
+def lowest(name: str, comparisons: Sequence[Outcome]) -> Outcome:
     """One row for "the first arm is lowest": below each of the others (intersection-union; Berger 1982).
 
     The row shows the limiting comparison. Where the first arm's mean is the lowest of all, p is the largest of the
@@ -287,7 +287,7 @@ def lowest(name: str, comparisons: Sequence[Tested]) -> Tested:
     )
 
 
-def by_difference(row: Tested) -> float:
+def by_difference(row: Outcome) -> float:
     """The order of comparisons by their difference."""
     return row.difference
 
@@ -300,7 +300,7 @@ def top_layers(layers: Sequence[int], num_layers: int, share: float = 1 / 6) -> 
 
 def share_in_band(
     contrast: Contrast, layer_of_min: pd.Series, band: Collection[int], layers: Collection[int], plan: Plan
-) -> Tested:
+) -> Outcome:
     """The share of images whose layer of the minimum lies in a band, against the band's share of the layers.
 
     Exact binomial p and Wilson interval of the difference; `layer_of_min` is one layer per image, NaN = left out.
@@ -310,7 +310,7 @@ def share_in_band(
     n, chance = len(inside), len(set(band) & set(layers)) / len(layers)
     interval = proportion_interval(inside, {"confidence": plan.confidence, "min_images": plan.min_images})
     enough = n >= plan.min_images
-    return Tested(
+    return Outcome(
         name=contrast.name,
         family=contrast.family,
         kind="share",

@@ -15,7 +15,7 @@ StudyFolder = Annotated[Path, typer.Option(help="Folder of the study, data/<stud
 
 def add_commands(app: typer.Typer) -> None:
     """Register this phase's commands."""
-    for command in (transcript, answers, focus, mass, summary_tables, selected_maps):
+    for command in (transcript, answers, focus, mass, summary_tables, selected_maps, ground, compare):
         app.command()(command)
 
 
@@ -125,3 +125,66 @@ def selected_maps(
         described, judged, shown = (pd.read_parquet(path) for path in (samples, answers, table1))
         write_tree(output, maps.selected_maps(open_shards(shards), asked, described, judged, shown, sections))
         logger.info("wrote %s", output)
+
+
+def ground(
+    shards: Shards,
+    study: StudyFolder,
+    samples: Table,
+    answers: Table,
+    settings: Settings,
+    output: Output,
+    log: Log = None,
+) -> None:
+    """Score every map that has a target against it, raw and corrected, with baselines. Reads steps, query_types."""
+    with logged(log) as logger:
+        import pandas as pd
+
+        from attention_atlas.analysis.grounding_tables import grounding_table
+        from attention_atlas.inputs.study import read_study
+        from attention_atlas.store import open_shards, write_table
+
+        sections = parse(settings)
+        asked = read_study(study, sections["query_types"], images=())
+        described, judged = pd.read_parquet(samples), pd.read_parquet(answers)
+        table = grounding_table(open_shards(shards), asked, described, judged, sections)
+        write_table(table, output)
+        without = len(described) - table["sample_id"].nunique()
+        logger.info("%d samples scored, %d without a target or a step to score", len(described) - without, without)
+
+
+def compare(
+    samples: Table,
+    tokens: Table,
+    answers: Table,
+    focus: Table,
+    mass: Table,
+    grounding: Table,
+    manifest: Annotated[Path, typer.Option(help="The run's manifest.")],
+    settings: Settings,
+    output: Annotated[Path, typer.Option(help="Folder to write the tables into, one parquet file each.")],
+    log: Log = None,
+) -> None:
+    """Test the declared contrasts and summarise grounding; fails where simulated tests reject too often.
+
+    Reads the sections steps, pooling, bands, statistics, tests and contrasts.
+    """
+    with logged(log) as logger:
+        import pandas as pd
+
+        from attention_atlas.analysis import comparisons, grounding_summaries
+        from attention_atlas.analysis.summaries import read_run
+        from attention_atlas.store import manifest_of, write_table
+
+        paths = {"samples": samples, "tokens": tokens, "answers": answers, "focus": focus, "mass": mass}
+        tables = {name: pd.read_parquet(path) for name, path in paths.items()}
+        run = read_run(tables, manifest_of(manifest)["num_layers"], parse(settings))
+        scores = pd.read_parquet(grounding)
+        made = {
+            **comparisons.comparisons(run, scores),
+            "grounding": grounding_summaries.grounding_summary(run, scores),
+            "grounding_profile": grounding_summaries.grounding_profile(run, scores),
+        }
+        for name, table in made.items():
+            write_table(table, output / f"{name}.parquet")
+        logger.info("%s", made["contrasts"]["verdict"].value_counts().to_dict())

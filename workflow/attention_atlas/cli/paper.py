@@ -14,6 +14,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(table)
     app.command()(numbers)
     app.command()(summary)
+    app.command()(findings)
     app.command()(figure)
     app.command()(verify)
 
@@ -49,6 +50,19 @@ def numbers(
         from attention_atlas.paper.numbers import write_numbers
 
         write_numbers(output, tables)
+        logger.info("wrote %s", output)
+
+
+def findings(
+    tables: Annotated[Path, typer.Option(help="Folder of a run's published tables.")],
+    output: Annotated[Path, typer.Option(help="The findings, a Markdown file.")],
+    log: Log = None,
+) -> None:
+    """Write a run's results in sentences, each with its number, interval, n and verdict."""
+    with logged(log) as logger:
+        from attention_atlas.paper.findings import write_findings
+
+        write_findings(output, tables)
         logger.info("wrote %s", output)
 
 

@@ -18,6 +18,12 @@ TABLE_FORMATS: dict[str, tuple[str, ...]] = {
     "layer_step": ("csv",),
     "vision_mass": ("csv",),
     "pooling_profile": ("csv",),
+    "contrasts": ("csv", "md", "tex"),
+    "claims": ("csv", "md", "tex"),
+    "validation": ("csv", "md", "tex"),
+    "power": ("csv",),
+    "grounding": ("csv", "md", "tex"),
+    "grounding_profile": ("csv",),
 }
 TABLES = tuple(TABLE_FORMATS)
 PRINTED_TABLES = tuple(name for name, formats in TABLE_FORMATS.items() if len(formats) > 1)
@@ -26,6 +32,8 @@ TABLE_FILES = tuple(f"{name}.{kind}" for name, formats in TABLE_FORMATS.items() 
 TABLE_MODULES = ("paper.tables", "paper.columns")
 NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
 SUMMARY_MODULES = ("paper.summary", "paper.columns")
+FINDINGS_MODULES = ("paper.findings", *TABLE_MODULES)
+FINDINGS_TABLES = ("table1", "contrasts", "grounding", "validation")
 NUMBERS_TABLES = ("table1", "ablation")
 
 
@@ -44,6 +52,9 @@ FIGURES: dict[str, Sources] = {
     "layer_step": Sources(("layer_step", "steps"), ("figures",)),
     "vision_mass": Sources(("vision_mass",), ("figures", "statistics")),
     "pooling": Sources(("ablation", "pooling_profile"), ("figures", "statistics")),
+    "grounding": Sources(("grounding_profile",), ("figures", "statistics")),
+    "contrasts": Sources(("contrasts",), ("figures", "statistics")),
+    "power": Sources(("power",), ("figures", "tests")),
     "gallery": Sources((), ("figures",), maps=True),
     "layers_page": Sources((), ("figures",), maps=True),
 }

@@ -23,6 +23,18 @@ LAYER_PROFILE = (
     *with_interval("entropy"),
     "interval_note",
 )
+GROUNDING = (
+    *("n", "undefined", "pooling", "selector"),
+    *with_interval("raw"),
+    *with_interval("without_sinks"),
+    *("position_mean", "interval_note", "uniform", "gaussian"),
+)
+CONTRASTS = (
+    *("name", "family", "kind", "measure", "arm_first", "arm_second", "n_first", "n_second"),
+    *("mean_first", "mean_second", "difference", "low", "high", "effect_size", "margin"),
+    *("p_difference", "smallest_p", "q_difference", "p_equivalence", "q_equivalence"),
+    *("verdict", "sign", "verdict_note", "direction", "reading", "claim", "original", "note"),
+)
 COLUMNS: dict[str, tuple[str, ...]] = {
     "table1": (
         *QUERY,
@@ -59,19 +71,33 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("first_token_mass", "prompt_text_mass", "generated_text_mass", "interval_note"),
     ),
     "pooling_profile": LAYER_PROFILE,
+    "contrasts": CONTRASTS,
+    "claims": CONTRASTS,
+    "validation": (
+        *("contrast", "test", "world", "effect", "datasets", "rejections", "size", "coverage"),
+        *("p_binomial", "tests", "passes"),
+    ),
+    "power": ("contrast", "n_first", "n_second", "effect", "datasets", "moved", "equivalent", "undecided"),
+    "grounding": (*QUERY, "score", *GROUNDING),
+    "grounding_profile": (*QUERY, "score", "layer", *GROUNDING),
 }
 TEXT = frozenset(
     [
         *("query_id", "query_type", "question", "pooling", "selector", "measure", "token"),
-        *("interval_note", "entropy_band", "layer_band"),
+        *("interval_note", "entropy_band", "layer_band", "score"),
+        *("name", "family", "kind", "arm_first", "arm_second", "verdict", "sign", "verdict_note", "direction"),
+        *("reading", "claim", "original", "note", "contrast", "test", "world", "passes"),
     ]
 )
 INTEGERS = frozenset(
     [
         *("num_cells", "samples", "failed", "no_answer", "undefined", "other_conditions", "n", "n_accuracy"),
         *("layer", "step", "layer_of_min", "modal_layer", "shown_layer"),
+        *("n_first", "n_second", "datasets", "rejections", "tests"),
     ]
 )
+# Written with one decimal more: a p value of 0.0004 is not one of 0.
+P_VALUES = frozenset(["p_difference", "smallest_p", "q_difference", "p_equivalence", "q_equivalence", "p_binomial"])
 
 SELECTORS = {
     "answer": "the first token of the answer",

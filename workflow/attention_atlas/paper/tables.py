@@ -18,12 +18,14 @@ from attention_atlas.paper.columns import (
     DECIMALS,
     INTEGERS,
     MEASURES,
+    P_VALUES,
     SELECTORS,
     TEXT,
     read_summary,
 )
 
 SHOWN_DECIMALS = 2
+P_DECIMALS = DECIMALS + 1
 MISSING = "–"
 LEFT_OUT = {
     "failed": "failed",
@@ -68,6 +70,8 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
             columns[name] = frame[name].map(printable)
         elif name in INTEGERS:
             columns[name] = frame[name].astype("Int64")
+        elif name in P_VALUES:
+            columns[name] = frame[name].astype("float64").round(P_DECIMALS)
         else:
             columns[name] = frame[name].astype("float64").round(DECIMALS) + 0.0  # + 0.0: no "-0.000"
     return pd.DataFrame(columns)
@@ -82,7 +86,10 @@ def printable(text: Any) -> str:
 
 def csv_text(frame: pd.DataFrame) -> str:
     """A rounded table as CSV with fixed decimals; empty where there is no value."""
-    return frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{DECIMALS}f")
+    written = frame.copy()
+    for name in P_VALUES & set(frame):
+        written[name] = ["" if pd.isna(value) else f"{value:.{P_DECIMALS}f}" for value in frame[name]]
+    return written.to_csv(index=False, lineterminator="\n", float_format=f"%.{DECIMALS}f")
 
 
 def printed(name: str, frame: pd.DataFrame, study: str, model: str, confidence: float) -> Printed:
@@ -153,10 +160,126 @@ def ablation(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Prin
     return Printed(pd.DataFrame(cells), caption, no_interval(frame), label, "lrlll")
 
 
+def contrasts(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """Every declared contrast with its verdict."""
+    cells = {
+        "Family": frame["family"],
+        "Contrast": by_row(frame, lambda row: f"{row['arm_first']} − {row['arm_second']}"),
+        "Measure": frame["measure"],
+        "n": by_row(frame, arm_sizes),
+        "Means": by_row(frame, lambda row: f"{shown(row['mean_first'])}, {shown(row['mean_second'])}"),
+        "Difference": plain_intervals(frame),
+        "q difference": frame["q_difference"].map(shown_p),
+        "q equivalence": frame["q_equivalence"].map(shown_p),
+        "Effect": frame["effect_size"].map(shown),
+        "Verdict": by_row(frame, lambda row: joined(f"{row['verdict']} {row['sign']}".strip(), row["verdict_note"])),
+    }
+    caption = (
+        f"{run}, declared contrasts. Differences of means over images at the selected step, heads pooled as in Table "
+        f"1; brackets: {percent(confidence)} BCa bootstrap intervals. q: Benjamini–Hochberg within the family, of the "
+        "permutation test of a difference and of two one-sided tests of equivalence within the margin declared "
+        "beforehand. Effect: d_z of paired contrasts, Hedges g of unpaired ones. moved: a difference; equivalent: none "
+        "larger than the margin; undecided: neither was shown."
+    )
+    return Printed(pd.DataFrame(cells), caption, left_out_images(frame), label, "lp{3.4cm}lrllrrrp{2.6cm}")
+
+
+def claims(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """What the original study claimed, held against this run."""
+    cells = {
+        "Claim": frame["claim"],
+        "In the original": frame["original"],
+        "This run": plain_intervals(frame),
+        "n": by_row(frame, arm_sizes),
+        "q": frame["q_difference"].map(shown_p),
+        "Reading": by_row(frame, lambda row: joined(row["reading"] or row["verdict"], row["verdict_note"])),
+    }
+    caption = (
+        f"Claims of the original study, held against another model: {run}. This run: the difference that the claim is "
+        f"about, with its {percent(confidence)} interval (a share of images against chance for the layer of the "
+        "minimum). What holds or fails here is a statement about this model, not about the one of the original."
+    )
+    return Printed(pd.DataFrame(cells), caption, (), label, "p{4.2cm}p{3cm}lrrp{2.6cm}")
+
+
+def validation(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """How often each test rejects where it should not, in simulated datasets."""
+    cells = {
+        "Contrast": frame["contrast"],
+        "Test": frame["test"],
+        "Data": frame["world"],
+        "Effect": frame["effect"].map(shown),
+        "Rejected": by_row(frame, lambda row: f"{row['rejections']} of {row['datasets']}"),
+        "Share": frame["size"].map(lambda value: shown(value, DECIMALS)),
+        "Passes": frame["passes"],
+    }
+    caption = (
+        f"{run}, validation of the verdicts: datasets of each contrast's own n and standard deviation, Gaussian or "
+        "drawn from its own centred values; tests of a difference at no effect, of equivalence at an effect as large "
+        "as the margin. The share should be the level of the tests; the gate is a one-sided exact binomial test."
+    )
+    return Printed(pd.DataFrame(cells), caption, (), label, "lllrrrl", long=True)
+
+
+def grounding(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """Scores of the maps against their targets, beside the baselines."""
+    frame = frame[frame["score"].isin(PRINTED_SCORES)]
+    cells = {
+        "Query": frame["query_id"] + " " + frame["query_type"],
+        "Score": frame["score"].str.replace("_", " "),
+        "n": frame["n"].map(shown),
+        "Raw": intervals(frame, "raw"),
+        "Without sinks": intervals(frame, "without_sinks"),
+        "Position mean": frame["position_mean"].map(shown),
+        "Gaussian": frame["gaussian"].map(shown),
+        "Uniform": frame["uniform"].map(shown),
+    }
+    caption = (
+        f"{run}, agreement of maps with their targets at {at_step(frame)}, heads pooled by {values(frame, 'pooling')}, "
+        f"mean over layers. Brackets: {percent(confidence)} BCa bootstrap intervals over images. Baselines on the same "
+        "samples: the mean map of the other images, a centred Gaussian, and a map without information."
+    )
+    return Printed(pd.DataFrame(cells), caption, no_interval(frame), label, "llrllrrr", long=True)
+
+
+PRINTED_SCORES = ("auroc", "average_precision", "enrichment", "iou_area_matched", "pointing_tolerant")
+
+
+def plain_intervals(frame: pd.DataFrame) -> list[str]:
+    """The difference of each contrast with its interval."""
+    ends = zip(frame["difference"], frame["low"], frame["high"], strict=True)
+    return [
+        f"{shown(value, DECIMALS)} {shown_interval(low, high, DECIMALS)}".removesuffix(f" {MISSING}")
+        for value, low, high in ends
+    ]
+
+
+def arm_sizes(row: dict[str, Any]) -> str:
+    """The images of both arms: one number where they are the same."""
+    first, second = row["n_first"], row["n_second"]
+    return shown(first) if first == second else f"{shown(first)}, {shown(second)}"
+
+
+def shown_p(value: float) -> str:
+    """A p or q value as readers see it."""
+    least = 10.0**-P_DECIMALS
+    return f"<{least:.{P_DECIMALS}f}" if value < least else shown(float(value), P_DECIMALS)
+
+
+def left_out_images(frame: pd.DataFrame) -> tuple[str, ...]:
+    """What contrasts leave out or why they are not tested, by contrast."""
+    told = [f"{row['name']}: {row['note']}" for row in frame.to_dict("records") if row["note"]]
+    return (f"Notes: {'; '.join(told)}.",) if told else ()
+
+
 PRINTERS: dict[str, Callable[[pd.DataFrame, str, str, str], Printed]] = {
     "table1": table1,
     "steps": steps,
     "ablation": ablation,
+    "contrasts": contrasts,
+    "claims": claims,
+    "validation": validation,
+    "grounding": grounding,
 }
 
 

@@ -1,0 +1,124 @@
+"""Grounding of a planted run: maps whose overlap with the target is known by construction."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from attention_atlas import store
+from attention_atlas.analysis import grounding_summaries, transcript
+from attention_atlas.analysis.grounding_tables import grounding_table
+from attention_atlas.analysis.summaries import read_run
+from attention_atlas.analysis.targets import covers
+from attention_atlas.config import Settings
+from attention_atlas.inputs.study import read_study
+from PIL import Image
+
+from ..synthetic import LAYERS, Planted, write_run, write_study
+
+SETTINGS = Settings.model_validate({"runs": [{"study": "planted", "model": "tiny"}]}).model_dump(mode="json")
+WIDTHS = (1, 2, 4)
+# The target is the upper left quarter: cells 0, 1, 4 and 5 of 16. A map is even over the first `width` cells.
+TARGET = {0, 1, 4, 5}
+
+
+def planted(image, query_id="q0", target="object_0", **more):
+    """One sample whose three layers have maps of 1, 2 and 4 cells at both of its steps."""
+    sample = Planted(
+        f"{image}-{query_id}", f"{image}.png", ["3", "<|im_end|>"], np.array([WIDTHS, WIDTHS]), query_id, **more
+    )
+    sample.target_object = target
+    return sample
+
+
+@pytest.fixture
+def made(tmp_path):
+    samples = [planted(f"image_{number}") for number in range(8)]
+    samples += [planted("image_0", "q1", target=""), planted("image_1", "q2", condition="blank")]
+    return make(tmp_path, samples)
+
+
+def make(root, samples):
+    """The run's scores and what they were made from."""
+    shards = write_run(root, samples)
+    folder = write_study(root, samples)
+    query_types = SETTINGS["query_types"]
+    study = read_study(folder, query_types, images=())
+    tree = store.open_shards(shards)
+    described, tokens = transcript.samples_table(tree), transcript.tokens_table(tree)
+    answers = transcript.judged(study, described, tokens, query_types)
+    table = grounding_table(tree, study, described, answers, SETTINGS)
+    return {"table": table, "samples": described, "tokens": tokens, "answers": answers, "tree": tree, "study": study}
+
+
+def value(table, score, layer, which="max", correction="raw"):
+    rows = table[
+        (table["score"] == score)
+        & (table["layer"] == layer)
+        & (table["map"] == which)
+        & (table["correction"] == correction)
+    ]
+    return rows["value"].unique()
+
+
+def test_scores_of_planted_maps_are_those_of_plain_counting(made):
+    for layer, width in enumerate(WIDTHS):
+        inside = len(TARGET & set(range(width)))
+        hits = [cell < width for cell in range(16)]
+        pairs = [(p, n) for p in TARGET for n in set(range(16)) - TARGET]
+        auroc = np.mean([1.0 if hits[p] > hits[n] else 0.5 if hits[p] == hits[n] else 0.0 for p, n in pairs])
+        assert value(made["table"], "mass", layer) == pytest.approx(inside / width)
+        assert value(made["table"], "enrichment", layer) == pytest.approx(inside / width / 0.25)
+        assert value(made["table"], "auroc", layer) == pytest.approx(auroc)
+        assert value(made["table"], "iou_mean", layer) == pytest.approx(inside / (width + 4 - inside))
+
+
+def test_samples_without_a_target_and_those_of_controls_have_no_rows(made):
+    assert set(made["table"]["sample_id"].astype(str)) == {f"image_{number}-q0" for number in range(8)}
+
+
+def test_a_map_that_every_image_shares_is_its_own_position_mean(made):
+    """Every taken cell is a sink of the same strength, so scaling them changes nothing after renormalising."""
+    np.testing.assert_allclose(value(made["table"], "mass", 1, "head 0", "without_sinks"), 1.0)
+    np.testing.assert_allclose(value(made["table"], "auroc", 1, "position_mean"), value(made["table"], "auroc", 1))
+
+
+def test_baselines_stand_beside_every_sample(made):
+    table = made["table"]
+    for name in ("uniform", "gaussian"):
+        rows = table[(table["map"] == name) & (table["score"] == "auroc")]
+        assert len(rows) == 8
+    assert value(table, "auroc", -1, "uniform") == pytest.approx(0.5)
+    assert value(table, "enrichment", -1, "uniform") == pytest.approx(1.0)
+
+
+def test_the_mask_is_the_target_where_there_is_one(tmp_path):
+    samples = [planted("image_0")]
+    folder = write_study(tmp_path, samples)
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    mask[:, 48:] = 255
+    (folder / "masks").mkdir()
+    Image.fromarray(mask).save(folder / "masks" / "right.png")
+    (folder / "objects.csv").write_text(
+        "image,object_id,label,colour,x_min,y_min,x_max,y_max,mask\n"
+        "image_0.png,object_0,bar,red,48,0,64,64,right.png\n"
+        "image_0.png,object_1,box,red,0,0,8,16,\n"
+    )
+    study = read_study(folder, SETTINGS["query_types"], images=())
+    node = store.open_shards(write_run(tmp_path, samples, shards=1))["grid_4x4"].to_dataset().load()
+    assert covers(study, node).reshape(4, 4).tolist() == [[0, 0, 0, 1]] * 4
+    study.samples.loc[0, "target_object"] = "object_0+object_1"
+    assert covers(study, node).reshape(4, 4)[0].tolist() == [0.5, 0, 0, 1]
+
+
+def test_the_summary_is_the_mean_over_layers_then_over_images(made):
+    tables = {"samples": made["samples"], "tokens": made["tokens"], "answers": made["answers"]}
+    focus = pd.DataFrame({"sample_id": ["image_0-q0"], "layer": [0]})
+    run = read_run({**tables, "focus": focus, "mass": focus}, LAYERS, SETTINGS)
+    summary = grounding_summaries.grounding_summary(run, made["table"]).set_index("score")
+    expected = np.mean([len(TARGET & set(range(width))) / width for width in WIDTHS])
+    assert summary.loc["mass", "raw"] == pytest.approx(expected)
+    assert summary.loc["mass", "n"] == 8
+    assert summary.loc["mass", "interval_note"] == "all values are equal"
+    assert summary.loc["auroc", "uniform"] == pytest.approx(0.5)
+    profile = grounding_summaries.grounding_profile(run, made["table"])
+    by_layer = profile[profile["score"] == "mass"].set_index("layer")["raw"]
+    assert by_layer.tolist() == pytest.approx([len(TARGET & set(range(width))) / width for width in WIDTHS])

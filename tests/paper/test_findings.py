@@ -1,0 +1,120 @@
+"""Contrasts, claims, grounding and validation as tables, and the findings that are made from them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from attention_atlas.paper import columns
+from attention_atlas.paper.findings import write_findings
+from attention_atlas.paper.tables import write_table
+
+CONTRAST = {
+    **{"name": "counting_vs_spatial", "family": "claims", "kind": "paired", "measure": "entropy"},
+    **{"arm_first": "counting", "arm_second": "spatial", "n_first": 48, "n_second": 48},
+    **{"mean_first": 3.6, "mean_second": 3.73456, "difference": -0.13456, "low": -0.1587, "high": -0.1104},
+    **{"effect_size": -1.53, "margin": 0.1, "p_difference": 0.0001, "smallest_p": 0.0001, "q_difference": 0.00004},
+    **{"p_equivalence": 0.9957, "q_equivalence": 1.0, "verdict": "moved", "sign": "-", "verdict_note": ""},
+    **{"direction": "greater", "reading": "contradicted", "claim": "counting has higher entropy than spatial"},
+    **{"original": "counting above spatial", "note": ""},
+}
+REFUSED = {
+    **CONTRAST,
+    **dict.fromkeys(
+        ("difference", "low", "high", "effect_size", "p_difference", "q_difference", "p_equivalence", "q_equivalence"),
+        np.nan,
+    ),
+    **{"name": "right_vs_wrong", "arm_first": "right answers", "arm_second": "wrong answers", "n_first": 30},
+    **{"n_second": 0, "verdict": "no verdict", "sign": "", "reading": "", "claim": "", "original": ""},
+    **{"note": "0 image(s) in an arm; a test needs 6", "verdict_note": "0 image(s) in an arm; a test needs 6"},
+}
+GROUNDING = {
+    **{"query_id": "q2", "query_type": "attribute", "score": "auroc", "n": 48, "undefined": 0, "pooling": "max"},
+    **{"selector": "answer", "raw": 0.756, "raw_low": 0.72, "raw_high": 0.79, "without_sinks": 0.75},
+    **{"without_sinks_low": 0.71, "without_sinks_high": 0.78, "position_mean": 0.53, "interval_note": ""},
+    **{"uniform": 0.5, "gaussian": 0.673},
+}
+VALIDATION = {
+    **{"contrast": "counting_vs_spatial", "test": "difference", "world": "gaussian", "effect": 0.0, "datasets": 2000},
+    **{"rejections": 123, "size": 0.0615, "coverage": 0.932, "p_binomial": 0.012, "tests": 21, "passes": "yes"},
+}
+TABLE1 = {
+    **{"query_id": "q2", "query_type": "attribute", "question": "What colour is the …", "pooling": "max"},
+    **{"selector": "answer", "measure": "entropy", "num_cells": 64, "samples": 48, "failed": 1, "no_answer": 0},
+    **{"undefined": 0, "other_conditions": 0, "n": 47, "entropy_mean": 3.69, "entropy_mean_low": 3.68},
+    **{"entropy_mean_high": 3.71, "entropy_min": 3.0, "entropy_min_low": 2.9, "entropy_min_high": 3.1},
+    **{"interval_note": "", "entropy_band": "high", "profile_min": 3.0, "layer_of_min": 1, "layer_band": "early"},
+    **{"modal_layer": 1, "modal_share": 0.94, "modal_share_low": 0.83, "modal_share_high": 0.98, "accuracy": 1.0},
+    **{"accuracy_low": 0.93, "accuracy_high": 1.0, "n_accuracy": 47, "shown_layer": 1},
+}
+ROWS = {
+    "contrasts": [CONTRAST, REFUSED],
+    "claims": [CONTRAST],
+    "grounding": [GROUNDING],
+    "validation": [VALIDATION],
+    "table1": [TABLE1],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The published tables of a run, with what a reader sees of them."""
+    analysis, out = tmp_path / "analysis/mine/tiny", tmp_path / "tables/mine/tiny"
+    analysis.mkdir(parents=True)
+    for name, rows in ROWS.items():
+        pd.DataFrame(rows).to_parquet(analysis / f"{name}.parquet")
+        files = [out / f"{name}.{ending}" for ending in ("csv", "md", "tex")]
+        write_table(name, analysis / f"{name}.parquet", 0.95, *files)
+    return out
+
+
+def test_p_values_keep_a_decimal_more_and_small_ones_are_never_zero(folder):
+    csv = columns.read_published(folder / "contrasts.csv", "contrasts")
+    assert csv["p_difference"][0] == 0.0001
+    for ending in ("md", "tex"):
+        text = (folder / f"contrasts.{ending}").read_text()
+        assert "0.0001" in text
+        assert "0.0000" not in text
+
+
+def test_a_contrast_is_printed_with_difference_interval_n_and_verdict(folder):
+    row = next(line for line in (folder / "contrasts.md").read_text().splitlines() if "counting − spatial" in line)
+    for part in ("-0.135 [-0.159, -0.110]", "| 48 |", "moved -"):
+        assert part in row
+
+
+def test_a_contrast_that_is_refused_says_why(folder):
+    text = (folder / "contrasts.md").read_text()
+    assert "no verdict (0 image(s) in an arm; a test needs 6)" in text
+    assert "| 30, 0 |" in text
+
+
+def test_claims_stand_beside_their_original_and_name_the_model(folder):
+    text = (folder / "claims.md").read_text()
+    assert "mine asked of tiny" in text
+    assert "counting above spatial | -0.135 [-0.159, -0.110] | 48 | <0.0001 | contradicted" in text.replace("\\", "")
+
+
+def test_each_finding_has_its_number_interval_n_and_verdict(folder):
+    write_findings(folder / "findings.md", folder)
+    text = (folder / "findings.md").read_text()
+    for part in (
+        "# Findings: study mine asked of model tiny",
+        "accuracy 1.00 [0.93, 1.00], n = 47",
+        "n = 47 of 48 samples (left out: 1 failed)",
+        "-0.135 nats [-0.159, -0.110], n = 48, q = <0.0001 for a difference, 1.0000 for equivalence within ±0.1; "
+        "**contradicted**",
+        "not tested, n = 30 and 0; **no verdict** (0 image(s) in an arm; a test needs 6)",
+        "attends to its target above every baseline: AUROC 0.76 [0.72, 0.79] raw, 0.75 [0.71, 0.78] without sinks",
+        "0.062 (counting_vs_spatial); every test passes the gate",
+    ):
+        assert part in text, part
+    assert " uses " not in text  # that would need causal support
+
+
+def test_a_map_that_a_baseline_matches_is_said_to_be_no_better(folder, tmp_path):
+    weak = pd.DataFrame([{**GROUNDING, "raw_low": 0.66}])
+    weak.to_parquet(tmp_path / "analysis/mine/tiny/grounding.parquet")
+    write_table(
+        "grounding", tmp_path / "analysis/mine/tiny/grounding.parquet", 0.95, folder / "grounding.csv", None, None
+    )
+    write_findings(folder / "findings.md", folder)
+    assert "is not above every baseline: AUROC 0.76" in (folder / "findings.md").read_text()

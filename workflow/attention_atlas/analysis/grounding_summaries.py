@@ -1,0 +1,79 @@
+"""Grounding per query: means over images of each score, raw and corrected side by side, with baselines beside them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attention_atlas.analysis.grounding_tables import CORRECTIONS
+from attention_atlas.analysis.statistics import mean_intervals
+from attention_atlas.analysis.summaries import Run, interval_columns, note_of
+
+FIXED_BASELINES = ("uniform", "gaussian")
+
+
+def grounding_profile(run: Run, grounding: pd.DataFrame) -> pd.DataFrame:
+    """Every score by query and layer: the pooled map raw and without sinks, and the baselines on the same samples."""
+    scored = with_query(run, grounding)
+    return rows_of(run, scored[scored["layer"] >= 0], scored[scored["layer"] < 0], ["layer"])
+
+
+def grounding_summary(run: Run, grounding: pd.DataFrame) -> pd.DataFrame:
+    """Every score by query: the mean over layers of each sample first, then over images."""
+    scored = with_query(run, grounding)
+    keys = ["query_id", "image", "sample_id", "map", "correction", "score"]
+    over_layers = scored[scored["layer"] >= 0].groupby(keys, observed=True)["value"].agg(lambda v: v.mean(skipna=False))
+    return rows_of(run, over_layers.reset_index(), scored[scored["layer"] < 0], [])
+
+
+def with_query(run: Run, grounding: pd.DataFrame) -> pd.DataFrame:
+    """The scores of the study's own samples, with their query and image."""
+    keys = ["sample_id", "map", "correction", "score"]
+    plain = grounding.astype(dict.fromkeys(keys, str))
+    return plain.merge(run.samples[["sample_id", "query_id", "image"]], on="sample_id")
+
+
+def rows_of(run: Run, scored: pd.DataFrame, fixed: pd.DataFrame, further: list[str]) -> pd.DataFrame:
+    """A row per query and score (and layer): both versions of the pooled map with intervals, and the baselines."""
+    chosen = scored[scored["map"].isin([run.heads, "position_mean"])]
+    version = np.where(chosen["map"] == "position_mean", "position_mean", chosen["correction"])
+    by_image = (
+        chosen.assign(version=version).groupby(["query_id", "image", "score", *further, "version"])["value"].mean()
+    )
+    undefined = chosen[version == "raw"].groupby(["query_id", "score", *further])["value"].agg(lambda v: v.isna().sum())
+    rows = []
+    for query_id, values in by_image.groupby(level="query_id"):
+        wide = values.droplevel("query_id").unstack(["score", *further, "version"])
+        intervals = mean_intervals(wide, run.settings["statistics"])
+        for key in dict.fromkeys(column[:-1] for column in wide.columns):
+            shown = {name: interval_columns(name, intervals[*key, name]) for name in CORRECTIONS}
+            rows.append(
+                {
+                    "query_id": query_id,
+                    **dict(zip(["score", *further], key, strict=True)),
+                    "n": intervals[*key, "raw"].n,
+                    "undefined": int(undefined[query_id, *key]),
+                    **{column: value for part in shown.values() for column, value in part.items()},
+                    "position_mean": intervals[*key, "position_mean"].mean,
+                    "interval_note": note_of(intervals[*key, "raw"]),
+                    **baseline_means(fixed, query_id, key[0]),
+                }
+            )
+    return finished(run, rows, further)
+
+
+def baseline_means(fixed: pd.DataFrame, query_id: str, score: str) -> dict[str, float]:
+    """Means over images of the baselines that have no layers."""
+    own = fixed[(fixed["query_id"] == query_id) & (fixed["score"] == score)]
+    means = own.groupby(["map", "image"])["value"].mean().groupby("map").mean()
+    return {name: float(means.get(name, np.nan)) for name in FIXED_BASELINES}
+
+
+def finished(run: Run, rows: list[dict[str, Any]], further: list[str]) -> pd.DataFrame:
+    """Rows as a table: query type and pooling beside the query, in order."""
+    columns = ["query_id", "query_type", "score", *further, "n", "undefined", "pooling", "selector"]
+    table = pd.DataFrame(rows, columns=None if rows else columns)
+    types = run.queries.set_index("query_id")["query_type"]
+    table = table.assign(query_type=table["query_id"].map(types), pooling=run.heads, selector=run.selector)
+    rest = [name for name in table if name not in columns]
+    return table[[*columns, *rest]].sort_values(["query_id", "score", *further], ignore_index=True)
