@@ -68,8 +68,8 @@ def mark_answer(axes: Axes, rows: pd.DataFrame, most: list[int]) -> None:
             axes.axvspan(int(step) - 0.5, int(step) + 0.5, color=ORANGE, alpha=0.45 * float(share), linewidth=0)
     for step in most:
         share = float(rows.loc[rows["step"] == step, "answer_share"].iloc[0])
-        upper = axes.get_xaxis_transform()
-        label(axes, step, 0.985, f"answer {share:.0%}", transform=upper, ha="center", va="top", color="black")
+        upper, (place, side) = axes.get_xaxis_transform(), inside(step, rows)
+        label(axes, place, 0.985, f"answer {share:.0%}", transform=upper, ha=side, va="top", color="black")
 
 
 def draw_entropies(axes: Axes, rows: pd.DataFrame, stroke: Stroke) -> None:
@@ -97,7 +97,15 @@ def write_counts(axes: Axes, rows: pd.DataFrame, width: float) -> None:
     for step, n in zip(rows["step"][changed], counts[changed], strict=True):
         text = f"n = {n}" if step == rows["step"].iloc[0] and not crowded else str(n)
         lower, rotation = axes.get_xaxis_transform(), 90 if crowded else 0
-        label(axes, int(step), 0.02, text, transform=lower, ha="center", va="bottom", rotation=rotation)
+        place, side = (int(step), "center") if crowded else inside(int(step), rows)
+        label(axes, place, 0.02, text, transform=lower, ha=side, va="bottom", rotation=rotation)
+
+
+def inside(step: int, rows: pd.DataFrame) -> tuple[float, str]:
+    """Where a text about a step stands so that it stays in its panel: centred, or within the first or last step."""
+    if step == rows["step"].min():
+        return step - 0.45, "left"
+    return (step + 0.45, "right") if step == rows["step"].max() else (step, "center")
 
 
 def grey_unsure_tokens(axes: Axes, rows: pd.DataFrame) -> None:
