@@ -117,7 +117,7 @@ def contrast_of(run: Run, name: str, entry: Mapping[str, Any]) -> Contrast:
     margin = run.settings["tests"]["margins"][entry["measure"]]
     if entry["measure"] == "entropy" and run.measure == "entropy_normalised":
         margin /= np.log(run.settings["bands"]["reference_cells"])
-    kind = entry["kind"] if entry["kind"] in TWO_ARMS else "paired"
+    kind: Any = entry["kind"] if entry["kind"] in TWO_ARMS else "paired"
     return Contrast(name, entry["family"], kind, entry["measure"], ARMS, margin, entry["direction"])
 
 

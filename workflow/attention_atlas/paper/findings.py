@@ -39,7 +39,8 @@ def write_findings(output: Path, folder: Path) -> None:
 
 def bullets(sentences: Iterator[str]) -> list[str]:
     """Sentences as a list, or that there are none."""
-    return ["", *(f"- {text}" for text in sentences)] if (sentences := [*sentences]) else ["", "None."]
+    lines = [f"- {text}" for text in sentences]
+    return ["", *(lines or ["None."])]
 
 
 def query_sentences(table1: pd.DataFrame) -> Iterator[str]:
