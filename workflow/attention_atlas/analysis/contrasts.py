@@ -59,7 +59,7 @@ class Observations:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Outcome:
     """One tested contrast; NaN where a number is not defined, and the note says why. n is given for each arm."""
 
     name: str
@@ -92,8 +92,12 @@ class Leg:
 
 
 def observations(contrast: Contrast, table: pd.DataFrame) -> Observations:
-    """The values of a contrast from a table of image, arm, value: samples of one image and arm are averaged first."""
-    rows = table[table["arm"].isin(contrast.arms) & np.isfinite(table["value"])]
+    """The values of a contrast from a table of image, arm, value: samples of one image and arm are averaged first.
+
+    A value that is not finite counts as missing.
+    """
+    rows = table[table["arm"].isin(contrast.arms)]
+    rows = rows.assign(value=rows["value"].where(np.isfinite(rows["value"])))
     means = rows.groupby(["image", "arm"])["value"].mean().unstack("arm").sort_index()
     means = means.reindex(columns=list(contrast.arms)).astype(float)
     shared = means.notna().all(axis=1)
@@ -105,15 +109,15 @@ def paired_observations(contrast: Contrast, means: pd.DataFrame, shared: pd.Seri
     first, second = (means.loc[shared, arm].to_numpy() for arm in contrast.arms)
     described = means[shared] if shared.any() else means
     alone = int((~shared).sum())
-    note = f"{alone} image(s) without a partner left out" if alone else ""
+    note = f"{alone} image(s) without a value in both arms left out" if alone else ""
     return Observations(contrast, (first - second,), arm_means(described), note)
 
 
 def unpaired_observations(contrast: Contrast, means: pd.DataFrame, shared: pd.Series) -> Observations:
     """Values of the images of each arm; an image that is in both belongs to neither."""
     own = means[~shared]
-    both = int(shared.sum())
-    note = f"{both} image(s) in both arms left out" if both else ""
+    left_out = {"in both arms": int(shared.sum()), "without a value": int(means.isna().all(axis=1).sum())}
+    note = "; ".join(f"{count} image(s) {which} left out" for which, count in left_out.items() if count)
     first, second = (own[arm].dropna().to_numpy() for arm in contrast.arms)
     return Observations(contrast, (first, second), arm_means(own), note)
 
@@ -124,7 +128,7 @@ def arm_means(means: pd.DataFrame) -> tuple[float, float]:
     return float(first), float(second)
 
 
-def tested(observed: Sequence[Observations], plan: Plan) -> list[Tested]:
+def outcomes(observed: Sequence[Observations], plan: Plan) -> list[Outcome]:
     """Each contrast tested, in order. Contrasts of one family and the same sizes go through the tests together."""
     check_names([each.contrast.name for each in observed])
     families = pd.Series([each.contrast.family for each in observed], dtype=object)
@@ -133,11 +137,11 @@ def tested(observed: Sequence[Observations], plan: Plan) -> list[Tested]:
     for index, each in enumerate(observed):
         design = (each.contrast.kind, each.contrast.family, *map(len, each.values))
         groups.setdefault(design, []).append(index)
-    rows: dict[int, Tested] = {}
+    rows: dict[int, Outcome] = {}
     for design, members in groups.items():
         own = replace(plan, permutations=permutations_for(int(sizes[design[1]]), plan))
         results = batch_results([observed[index] for index in members], own)
-        rows |= {index: tested_row(observed[index], results, place) for place, index in enumerate(members)}
+        rows |= {index: outcome_of(observed[index], results, place) for place, index in enumerate(members)}
     return [rows[index] for index in range(len(observed))]
 
 
@@ -162,7 +166,7 @@ def margin_of(contrast: Contrast) -> float:
     return np.nan if contrast.margin is None else contrast.margin
 
 
-def tested_row(observed: Observations, results: Results, place: int) -> Tested:
+def outcome_of(observed: Observations, results: Results, place: int) -> Outcome:
     """One contrast's share of a batch of results."""
     contrast = observed.contrast
     numbers = {
@@ -172,7 +176,7 @@ def tested_row(observed: Observations, results: Results, place: int) -> Tested:
     if results.note:
         numbers["difference"] = difference_of_means(observed)
     no_interval = "" if results.note or np.isfinite(numbers["low"]) else "all values are equal: no interval"
-    return Tested(
+    return Outcome(
         name=contrast.name,
         family=contrast.family,
         kind=contrast.kind,
@@ -197,12 +201,12 @@ def difference_of_means(observed: Observations) -> float:
     return first - sum(second)
 
 
-def judged(rows: Sequence[Tested], plan: Plan, not_valid: Collection[tuple[str, str]] = ()) -> pd.DataFrame:
-    """Tested contrasts with q values over their families, verdict, its note, sign, and the reading of the claim.
+def judged(rows: Sequence[Outcome], plan: Plan, not_valid: Collection[tuple[str, str]] = ()) -> pd.DataFrame:
+    """Contrasts with q values over their families, verdict, its note, sign, and the reading of the claim.
 
     `not_valid` names tests as (contrast, "difference" | "equivalence") that simulation found to reject too often.
     """
-    table = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Tested)])
+    table = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Outcome)])
     for test in ("difference", "equivalence"):
         table[f"q_{test}"] = table.groupby("family")[f"p_{test}"].transform(lambda p: benjamini_hochberg(p.to_numpy()))
     table["too_small"] = too_small(table, plan.alpha)
@@ -263,7 +267,7 @@ def reading_of(row: Mapping) -> str:
     return "no relevant difference" if row["verdict"] == EQUIVALENT else str(row["verdict"])
 
 
-def lowest(name: str, comparisons: Sequence[Tested]) -> Tested:
+def lowest(name: str, comparisons: Sequence[Outcome]) -> Outcome:
     """One row for "the first arm is lowest": below each of the others (intersection-union; Berger 1982).
 
     The row shows the limiting comparison. Where the first arm's mean is the lowest of all, p is the largest of the
@@ -287,7 +291,7 @@ def lowest(name: str, comparisons: Sequence[Tested]) -> Tested:
     )
 
 
-def by_difference(row: Tested) -> float:
+def by_difference(row: Outcome) -> float:
     """The order of comparisons by their difference."""
     return row.difference
 
@@ -300,7 +304,7 @@ def top_layers(layers: Sequence[int], num_layers: int, share: float = 1 / 6) -> 
 
 def share_in_band(
     contrast: Contrast, layer_of_min: pd.Series, band: Collection[int], layers: Collection[int], plan: Plan
-) -> Tested:
+) -> Outcome:
     """The share of images whose layer of the minimum lies in a band, against the band's share of the layers.
 
     Exact binomial p and Wilson interval of the difference; `layer_of_min` is one layer per image, NaN = left out.
@@ -310,7 +314,7 @@ def share_in_band(
     n, chance = len(inside), len(set(band) & set(layers)) / len(layers)
     interval = proportion_interval(inside, {"confidence": plan.confidence, "min_images": plan.min_images})
     enough = n >= plan.min_images
-    return Tested(
+    return Outcome(
         name=contrast.name,
         family=contrast.family,
         kind="share",

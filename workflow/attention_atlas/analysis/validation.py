@@ -54,8 +54,8 @@ def validate(observed: Sequence[Observations], plan: Plan, simulation: Simulatio
     too few images or equal values is not tested; it has no rows.
     """
     inner = replace(plan, resamples=simulation.resamples)
-    counted = [row for each in observed if testable(each, plan) for row in rejections(each, inner, simulation)]
-    table = pd.DataFrame(counted, columns=COUNTED)
+    counted = [row for each in observed if can_be_tested(each, plan) for row in rejections(each, inner, simulation)]
+    table = pd.DataFrame(counted, columns=COUNTED).astype({"datasets": int, "rejections": int})
     table["size"] = table["rejections"] / table["datasets"]
     table["p_binomial"] = stats.binom.sf(table["rejections"] - 1, table["datasets"], plan.alpha)
     table["tests"] = table.groupby("world")["world"].transform("size")
@@ -79,7 +79,7 @@ def not_valid(table: pd.DataFrame) -> set[tuple[str, str]]:
     return set(zip(failed["contrast"], failed["test"], strict=True))
 
 
-def testable(observed: Observations, plan: Plan) -> bool:
+def can_be_tested(observed: Observations, plan: Plan) -> bool:
     """Whether a contrast has enough images, and values that differ."""
     enough = min(map(len, observed.values)) >= plan.min_images
     return enough and any(spread(values) > 0 for values in observed.values)
@@ -109,7 +109,7 @@ def power(observed: Sequence[Observations], plan: Plan, simulation: Simulation) 
     less power, not more.
     """
     inner = replace(plan, resamples=simulation.resamples, permutations=simulation.power_permutations)
-    rows = [row for each in observed if testable(each, plan) for row in planted_verdicts(each, inner, simulation)]
+    rows = [row for each in observed if can_be_tested(each, plan) for row in planted_verdicts(each, inner, simulation)]
     columns = ["contrast", "n_first", "n_second", "effect", "datasets", "moved", "equivalent", "undecided"]
     return pd.DataFrame(rows, columns=columns)
 
