@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
-from tests.synthetic import Planted, draw_images, node, settings_of, tables_of, tree_of, write_study
+from tests.synthetic import Planted, draw_images, node, settings_of, tables_of, tree_of, with_map, write_study
 
 DPI = 100
 SETTINGS = settings_of(
@@ -45,6 +45,7 @@ QUERIES = {
     "q2": ("attribute", "red", "object_0", ["The", " circle", " is", " red", END]),
     "q3": ("spatial", "top left", "object_0", ["Top", " left", END]),
 }
+ANSWER_STEPS = {"q0": 2, "q1": 0, "q2": 3, "q3": 0}
 
 
 def planted():
@@ -62,13 +63,23 @@ def planted():
     return samples
 
 
+def with_heads_that_differ(dataset, samples):
+    """Where answers begin, at layer 1: one head even over cells, another on a single one, so that pooling matters."""
+    cells = np.arange(16).reshape(4, 4)
+    for k, sample in enumerate(samples):
+        if not sample.error:
+            heads = np.stack([0.05 * (cells < 4 + k % 8), 0.3 * (cells == k % 3)])
+            dataset = with_map(dataset, sample.sample_id, ANSWER_STEPS[sample.query_id], 1, heads)
+    return dataset
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The folder of a planted run's published tables, its selected maps and its study."""
     root, samples = tmp_path_factory.mktemp("run"), planted()
     study = write_study(root, samples)
     draw_images(study, samples)
-    tree = tree_of(node(samples))
+    tree = tree_of(with_heads_that_differ(node(samples), samples))
     tables = tables_of(tree, samples, SETTINGS)
     of_run, scores = read_run(tables, 3, SETTINGS), scores_of(tree, study, tables)
     summaries = {
@@ -426,13 +437,12 @@ def test_the_ceiling_and_the_cuts_of_entropy_are_marked(figures):
 
 
 def test_the_step_of_most_answers_is_marked_in_the_plane(figures):
-    """Planted answers begin at step 2 of q0, 0 of q1, 3 of q2 and 0 of q3."""
     panels = panels_of(figures["layer_step"], "layer_step")
     marks = {
         query: [float(line.get_xdata()[0]) for line in axes.get_lines() if line.get_marker() == "v"]
         for query, axes in panels.items()
     }
-    assert marks == {"q0": [2.0], "q1": [0.0], "q2": [3.0], "q3": [0.0]}
+    assert marks == {query: [step] for query, step in ANSWER_STEPS.items()}
 
 
 def selected_of(run, name):

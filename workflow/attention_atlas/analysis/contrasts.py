@@ -92,8 +92,12 @@ class Leg:
 
 
 def observations(contrast: Contrast, table: pd.DataFrame) -> Observations:
-    """The values of a contrast from a table of image, arm, value: samples of one image and arm are averaged first."""
-    rows = table[table["arm"].isin(contrast.arms) & np.isfinite(table["value"])]
+    """The values of a contrast from a table of image, arm, value: samples of one image and arm are averaged first.
+
+    A value that is not finite counts as missing.
+    """
+    rows = table[table["arm"].isin(contrast.arms)]
+    rows = rows.assign(value=rows["value"].where(np.isfinite(rows["value"])))
     means = rows.groupby(["image", "arm"])["value"].mean().unstack("arm").sort_index()
     means = means.reindex(columns=list(contrast.arms)).astype(float)
     shared = means.notna().all(axis=1)
@@ -105,15 +109,15 @@ def paired_observations(contrast: Contrast, means: pd.DataFrame, shared: pd.Seri
     first, second = (means.loc[shared, arm].to_numpy() for arm in contrast.arms)
     described = means[shared] if shared.any() else means
     alone = int((~shared).sum())
-    note = f"{alone} image(s) without a partner left out" if alone else ""
+    note = f"{alone} image(s) without a value in both arms left out" if alone else ""
     return Observations(contrast, (first - second,), arm_means(described), note)
 
 
 def unpaired_observations(contrast: Contrast, means: pd.DataFrame, shared: pd.Series) -> Observations:
     """Values of the images of each arm; an image that is in both belongs to neither."""
     own = means[~shared]
-    both = int(shared.sum())
-    note = f"{both} image(s) in both arms left out" if both else ""
+    left_out = {"in both arms": int(shared.sum()), "without a value": int(means.isna().all(axis=1).sum())}
+    note = "; ".join(f"{count} image(s) {which} left out" for which, count in left_out.items() if count)
     first, second = (own[arm].dropna().to_numpy() for arm in contrast.arms)
     return Observations(contrast, (first, second), arm_means(own), note)
 

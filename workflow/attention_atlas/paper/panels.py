@@ -54,7 +54,8 @@ def figure_for(queries: int, panel_height: float, widest: int = 4, extra: float 
     width = SINGLE_COLUMN if queries <= min(2, widest - 1) else DOUBLE_COLUMN
     figure = new_figure(width, min(rows * panel_height + extra, PAGE_HEIGHT))
     # The layout reserves room for a legend or for an axis label of the whole figure, not for both below each other.
-    return figure, figure.subfigures(1, 1)
+    body: Any = figure.subfigures(1, 1)
+    return figure, body
 
 
 def panel_width(figure: Figure, queries: int, widest: int = 4) -> float:
