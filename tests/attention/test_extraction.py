@@ -362,7 +362,7 @@ def test_an_image_is_encoded_once_for_all_its_queries(extract, calls):
     assert calls.images == 3
 
 
-def test_a_batch_holds_one_grid_and_each_grid_is_a_node(everything, extract, calls):
+def test_a_batch_holds_one_grid_and_each_grid_is_a_node(extract, calls):
     extract.study = write_study(extract.root / "sizes", SIZES)
     path = extract(grid="native", batch_size=3)
     expected = {  # each side rounded to cells of 32 px: 200 x 410 -> 6.25 x 12.8, 330 x 270 -> 10.3 x 8.4
@@ -705,10 +705,10 @@ def test_an_image_that_the_processor_refuses_is_named(extract):
 
 def test_images_that_a_grid_stretches_are_counted(extract, caplog):
     sizes = {"wide.png": (640, 320), "square.png": (448, 448), "almost.png": (460, 448), "tall.png": (320, 640)}
-    extract.study = write_study(extract.root / "stretched", sizes)
+    extract.study = write_study(extract.root / "stretched", sizes, queries=(SHORT,))
     with caplog.at_level(logging.WARNING, "attention_atlas"):
-        extract()
-        extract(grid="native")
+        extract(max_new_tokens=1)
+        extract(grid="native", max_new_tokens=1)
     told = [record.getMessage() for record in caplog.records if "aspect ratio" in record.getMessage()]
     assert told == [
         "grid (8, 8) changes the aspect ratio of 2 image(s) by more than 5 %: wide.png, tall.png. "

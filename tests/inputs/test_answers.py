@@ -13,7 +13,7 @@ from attention_atlas.inputs.answers import (
     judge,
     spelling_key,
 )
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 NUMBERS = {"1": ["one"], "3": ["three"], "5": [], "10": ["ten"], "13": ["thirteen"]}
@@ -28,6 +28,8 @@ PLACES = {
 }
 CAFE = {"café": ["coffee house"], "naïve": [], "straße": [], "数": ["三"], "łódź": []}
 
+# A busy machine is no reason to fail.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 WORD = st.text(string.ascii_lowercase, min_size=1, max_size=6)
 SEPARATOR = st.sampled_from([" ", "  ", "\n", "\t", ", ", ". ", ": ", " (", "! ", "\u00a0"])
 
@@ -112,6 +114,7 @@ def test_signs_in_a_spelling_stand_for_themselves():
     assert find_answer("axb (c)", answers).answer == "(c)"
 
 
+@unhurried
 @given(
     spellings=st.lists(WORD, min_size=1, max_size=5, unique=True),
     before=st.lists(WORD, max_size=4),
@@ -130,6 +133,7 @@ def test_the_first_word_of_the_vocabulary_is_the_answer(spellings, before, separ
     assert text[match.start : match.end] == shown
 
 
+@unhurried
 @given(
     st.text(max_size=40), st.dictionaries(st.text(max_size=6), st.lists(st.text(max_size=6), max_size=3), max_size=4)
 )
@@ -168,6 +172,7 @@ def test_the_span_is_of_the_tokens_that_hold_the_characters(tokens, start, end, 
     assert answer_span(tokens, start, end) == expected
 
 
+@unhurried
 @given(st.lists(st.text("ab c", max_size=4), min_size=1, max_size=8), st.data())
 def test_the_span_holds_all_of_the_characters_and_no_token_without_any(tokens, data):
     text = "".join(tokens)
@@ -212,6 +217,7 @@ def test_a_sample_is_judged_by_its_first_answer_at_its_tokens(tokens, expected, 
     assert judge(tokens, expected, answers) == judged
 
 
+@unhurried
 @given(st.lists(st.sampled_from(["thirteen", "there", "are", "top", "left", "3", "13", "red."]), min_size=1), st.data())
 def test_how_a_text_is_cut_into_tokens_changes_the_steps_alone(words, data):
     text = " ".join(words)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.images import read_image
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
@@ -240,7 +240,7 @@ WHOLE.append(encoded("JPEG", exif=exif(6, {MAKE: "x"})))
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of damage that it reads past
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_whatever_the_damage_it_is_a_picture_or_an_error_naming_the_file(tmp_path_factory, data):
     content = bytearray(data.draw(st.sampled_from(WHOLE)))

@@ -26,6 +26,13 @@ ABLATION = {
     **{"entropy_mean_pool": 3.25, "entropy_mean_pool_low": 3.125, "entropy_mean_pool_high": 3.375},
     **{"difference": -0.125, "difference_low": -0.251, "difference_high": 0.001},
 }
+CONTRAST = {
+    **{"family": "claims", "kind": "paired", "measure": "entropy", "arm_first": "counting", "arm_second": "spatial"},
+    **{"n_first": 48, "n_second": 48, "mean_first": 3.5, "mean_second": 3.625, "difference": -0.125, "low": -0.151},
+    **{"high": -0.101, "effect_size": -1.5, "margin": 0.1, "p_difference": 0.0001, "smallest_p": 0.0001},
+    **{"q_difference": 0.00004, "p_equivalence": 0.9, "q_equivalence": 1.0, "verdict": "moved", "sign": "-"},
+    **{"verdict_note": "", "direction": "greater", "reading": "contradicted", "claim": "", "original": "", "note": ""},
+}
 ROWS = {"table1": TABLE1, "ablation": ABLATION}
 
 
@@ -197,3 +204,17 @@ def test_a_run_given_twice_is_refused(table, tmp_path):
     path = table("table1")
     with pytest.raises(AtlasError, match="the run shapes x tiny is given twice"):
         summary(tmp_path, path, path)
+
+
+def test_contrasts_are_quoted_by_their_names(tmp_path, macros):
+    path = tmp_path / "shapes/tiny/contrasts.csv"
+    path.parent.mkdir(parents=True)
+    frame = pd.DataFrame([{"name": "q3_vs_q4", **CONTRAST}])
+    frame[list(COLUMNS["contrasts"])].to_csv(path, index=False)
+    found = macros(path)
+    start = "atlasShapesTinyQThreeVsQFour"
+    assert found[f"{start}Difference"] == "$-$0.125"
+    assert found[f"{start}Interval"] == "[$-$0.151, $-$0.101]"
+    assert found[f"{start}QDifference"] == r"\textless{}0.0001"
+    assert found[f"{start}Verdict"] == "moved"
+    assert found[f"{start}Reading"] == "contradicted"

@@ -101,18 +101,25 @@ def extract_shard(
     parts = scratch / scratch_key(attrs, items)
     batches = list(batches_by_grid(items, settings.extraction.batch_size))
     features = FeatureStore(source, items)
+    made: dict[str, list[xr.Dataset]] = {}
     done = 0
     for number, batch in enumerate(batches):
         path = parts / f"{number:05d}.nc"
         if path.exists():
             features.finished(batch)
+            node = kept_batch(path, grid_of(batch[0]))
             logger.info("batch %d of %d is kept from an earlier run", number + 1, len(batches))
         else:
-            store.write_shard(path, {grid_of(batch[0]): extract_batch(source, batch, features, settings, attrs)})
+            node = extract_batch(source, batch, features, settings, attrs)
+            if number + 1 < len(batches):  # the last one is in the shard at once
+                store.write_shard(path, {grid_of(batch[0]): node}, compressed=False)
+        made.setdefault(grid_of(batch[0]), []).append(node)
         done += len(batch)
         progress(done, len(items))
-    write_joined(parts, output)
-    shutil.rmtree(parts)
+    try:
+        write_joined(made, output)
+    finally:  # of a shard of failures too: the next run is to try again
+        shutil.rmtree(parts, ignore_errors=True)
     finished = time.perf_counter()
     return {
         "samples": len(items),
@@ -451,27 +458,17 @@ def scratch_key(attrs: dict[str, Any], items: list[Item]) -> str:
     return text_sha256([attrs, asked, [item.image_sha256 for item in items]])[:24]
 
 
-def loaded_parts(parts: Path) -> dict[str, list[xr.Dataset]]:
-    """The finished batches in memory, by node.
-
-    Read whole and closed at once: lazy files are closed by whichever dask thread drops them last, which crashes the
-    netCDF library where another file is opened or written at that moment. Encodings are dropped: writing would cut
-    every text to the longest one of the first batch.
-    """
-    nodes: dict[str, list[xr.Dataset]] = {}
-    for path in sorted(parts.glob("*.nc")):
-        with xr.open_datatree(path, engine="netcdf4") as tree:
-            for name, node in tree.children.items():
-                nodes.setdefault(name, []).append(node.to_dataset().load().drop_encoding())
-    return nodes
+def kept_batch(path: Path, grid: str) -> xr.Dataset:
+    """A finished batch of an earlier run, read whole; without the widths of texts that its file had."""
+    with xr.open_datatree(path, engine="netcdf4") as tree:
+        return tree[grid].to_dataset().load().drop_encoding()
 
 
-def write_joined(parts: Path, output: Path) -> None:
-    """The batches as one shard; a shard of failures alone is an error of the model, not of samples."""
-    nodes = {name: store.joined(batches) for name, batches in sorted(loaded_parts(parts).items())}
+def write_joined(made: dict[str, list[xr.Dataset]], output: Path) -> None:
+    """The batches of each grid as one shard; a shard of failures alone is an error of the model, not of samples."""
+    nodes = {name: store.joined(batches) for name, batches in sorted(made.items())}
     errors = np.concatenate([node["error"].values for node in nodes.values()])
     if (errors != "").all():
-        shutil.rmtree(parts)  # the next run is to try again
         raise AtlasError(f"every sample of the shard failed; the first: {errors[0]}")
     if (errors != "").any():
         logger.warning("%d of %d samples failed; their reasons are in `error`", (errors != "").sum(), len(errors))

@@ -1,7 +1,7 @@
 """Commands of the phase analysis: describe maps, find answers, summarise. None of them needs torch."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,13 +19,23 @@ def add_commands(app: typer.Typer) -> None:
         app.command()(command)
 
 
+def opened(shards: list[Path]) -> Any:
+    """The shards as one tree, read by one thread: the netCDF library crashes where another closes a file meanwhile."""
+    import dask
+
+    from attention_atlas.store import open_shards
+
+    dask.config.set(scheduler="synchronous")
+    return open_shards(shards)
+
+
 def transcript(shards: Shards, samples: Output, tokens: Output, log: Log = None) -> None:
     """Tables of what was asked (a row a sample) and what was generated (a row a token)."""
     with logged(log) as logger:
         from attention_atlas.analysis import transcript as tables
-        from attention_atlas.store import open_shards, write_table
+        from attention_atlas.store import write_table
 
-        tree = open_shards(shards)
+        tree = opened(shards)
         write_table(tables.samples_table(tree), samples)
         write_table(tables.tokens_table(tree), tokens)
         logger.info("wrote %s and %s", samples, tokens)
@@ -54,9 +64,9 @@ def focus(shards: Shards, output: Output, log: Log = None) -> None:
     """The long table of focus measures: every step, layer, pooling and measure."""
     with logged(log) as logger:
         from attention_atlas.analysis.focus import focus_table
-        from attention_atlas.store import open_shards, write_table
+        from attention_atlas.store import write_table
 
-        table = focus_table(open_shards(shards))
+        table = focus_table(opened(shards))
         write_table(table, output)
         maps = (table["measure"] == "entropy") & (table["pooling"] == "max")
         undefined = int(table.loc[maps, "value"].isna().sum())
@@ -67,9 +77,9 @@ def mass(shards: Shards, output: Output, log: Log = None) -> None:
     """Where the attention's mass went, by sample, step and layer."""
     with logged(log) as logger:
         from attention_atlas.analysis.transcript import mass_table
-        from attention_atlas.store import open_shards, write_table
+        from attention_atlas.store import write_table
 
-        write_table(mass_table(open_shards(shards)), output)
+        write_table(mass_table(opened(shards)), output)
         logger.info("wrote %s", output)
 
 
@@ -118,12 +128,12 @@ def selected_maps(
 
         from attention_atlas.analysis import selected_maps as maps
         from attention_atlas.inputs.study import read_study
-        from attention_atlas.store import open_shards, write_tree
+        from attention_atlas.store import write_tree
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=())
         described, judged, shown = (pd.read_parquet(path) for path in (samples, answers, table1))
-        write_tree(output, maps.selected_maps(open_shards(shards), asked, described, judged, shown, sections))
+        write_tree(output, maps.selected_maps(opened(shards), asked, described, judged, shown, sections))
         logger.info("wrote %s", output)
 
 
@@ -142,12 +152,12 @@ def ground(
 
         from attention_atlas.analysis.grounding_tables import grounding_table
         from attention_atlas.inputs.study import read_study
-        from attention_atlas.store import open_shards, write_table
+        from attention_atlas.store import write_table
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=())
         described, judged = pd.read_parquet(samples), pd.read_parquet(answers)
-        table = grounding_table(open_shards(shards), asked, described, judged, sections)
+        table = grounding_table(opened(shards), asked, described, judged, sections)
         write_table(table, output)
         without = len(described) - table["sample_id"].nunique()
         logger.info("%d samples scored, %d without a target or a step to score", len(described) - without, without)

@@ -34,7 +34,7 @@ NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
 SUMMARY_MODULES = ("paper.summary", "paper.columns")
 FINDINGS_MODULES = ("paper.findings", *TABLE_MODULES)
 FINDINGS_TABLES = ("table1", "contrasts", "grounding", "validation")
-NUMBERS_TABLES = ("table1", "ablation")
+NUMBERS_TABLES = ("table1", "ablation", "contrasts")
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,16 @@ from typing import Any
 
 from attention_atlas.errors import AtlasError
 from attention_atlas.paper.catalogue import NUMBERS_TABLES
-from attention_atlas.paper.columns import COLUMNS, DECIMALS, TEXT, read_published
-from attention_atlas.paper.tables import latex_text, shown, shown_interval
+from attention_atlas.paper.columns import COLUMNS, DECIMALS, P_VALUES, TEXT, read_published
+from attention_atlas.paper.tables import latex_text, shown, shown_interval, shown_p
 
 HEADER = """\
 % Numbers of the published tables. Use: \\input{numbers}, then for example \\atlas<Study><Model><Query>EntropyMean.
-% Quantities are the columns of table1.csv and ablation.csv; -- stands where there is no value.
+% Quantities are the columns of table1.csv and ablation.csv; -- stands where there is no value. Declared contrasts have
+% their name in place of the query: \\atlas<Study><Model><Contrast>Difference, Interval, Verdict, ...
 """
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-NOT_QUOTED = TEXT - {"entropy_band", "layer_band"}
+NOT_QUOTED = TEXT - {"entropy_band", "layer_band", "verdict", "reading"}
 TOTALS = ("samples", "failed", "no_answer", "undefined", "other_conditions")
 
 
@@ -51,19 +52,22 @@ def macros_of(path: Path) -> Iterator[tuple[str, str, str]]:
         for name in TOTALS:
             yield f"{path}, {name} in all", run + letters(name), str(frame[name].sum())
     for row in frame.to_dict("records"):
+        subject = row["query_id"] if "query_id" in row else row["name"]
         for quantity, value in quantities(row, path.stem):
-            yield f"{path}, {row['query_id']} {quantity}", run + letters(row["query_id"]) + letters(quantity), value
+            yield f"{path}, {subject} {quantity}", run + letters(subject) + letters(quantity), value
 
 
 def quantities(row: dict[str, Any], table: str) -> Iterator[tuple[str, str]]:
     """(name, value as LaTeX) of the numbers of one row; a quantity with an interval gives its ends in brackets too."""
+    if table == "contrasts":
+        yield "interval", latex_text(shown_interval(row["low"], row["high"], DECIMALS))
     for name in COLUMNS[table]:
-        decimals = {"decimals": DECIMALS} if name.startswith("difference") else {}
+        decimals = {"decimals": DECIMALS} if name.startswith("difference") or name in ("low", "high") else {}
         if name in NOT_QUOTED:
             continue
         # The ablation's n is that of its pairs; Table 1 has an n of its own.
         quoted = "pairs" if (table, name) == ("ablation", "n") else name
-        value = row[name] if name in TEXT else shown(row[name], **decimals)
+        value = row[name] if name in TEXT else shown_p(row[name]) if name in P_VALUES else shown(row[name], **decimals)
         yield quoted, latex_text(value)
         if f"{name}_low" in row:
             ends = shown_interval(row[f"{name}_low"], row[f"{name}_high"], **decimals)

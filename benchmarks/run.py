@@ -1,0 +1,88 @@
+"""Measure overhead, memory, throughput and size side by side; print the tables and write docs/performance.md.
+
+python benchmarks/run.py            everything, into docs/performance.md
+python benchmarks/run.py --quick    small settings, printed only
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+import warnings
+from pathlib import Path
+
+import memory
+import overhead
+import throughput
+import torch
+from common import ROOT
+from transformers.utils import logging as transformers_logging
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4")
+PARTS = ("overhead", "memory", "throughput")
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message=".*generation flags.*")
+    sections = [conditions(arguments)]
+    print(sections[0], flush=True)
+    for part in arguments.only:
+        sections.append(measured(part, arguments))
+        print("\n" + sections[-1], flush=True)
+    output = arguments.output or (None if arguments.quick or arguments.only != list(PARTS) else default_output())
+    if output:
+        write(output, "\n\n".join(sections))
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small settings, to try the scripts; printed only")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads of every run (default: 1)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
+    parser.add_argument("--output", type=Path, help="Markdown file to write between its markers")
+    return parser.parse_args()
+
+
+def measured(part: str, arguments: argparse.Namespace) -> str:
+    """One part's tables."""
+    if part == "throughput":
+        return throughput.report(arguments.quick)
+    return {"overhead": overhead, "memory": memory}[part].report(arguments.quick)
+
+
+def conditions(arguments: argparse.Namespace) -> str:
+    """What the figures depend on, without naming a machine."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name).split('+')[0]}" for name in LIBRARIES)
+    command = "python benchmarks/run.py" + (f" --threads {arguments.threads}" if arguments.threads != 1 else "")
+    trial = " A trial with small settings (`--quick`), not the measurement." if arguments.quick else ""
+    return (
+        f"Repeat with `{command}`. Measured on {platform.machine()} with {os.cpu_count()} cores, {arguments.threads} "
+        f"torch thread(s) in every run, fp32; Python {platform.python_version()}, {versions}.{trial}"
+    )
+
+
+def default_output() -> Path:
+    """The page of the documentation."""
+    return ROOT / "docs" / "performance.md"
+
+
+def write(path: Path, text: str) -> None:
+    """Put text between the markers of a page; what stands around them is kept."""
+    page = path.read_text(encoding="utf-8")
+    before, found, rest = page.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not (found and closed):
+        sys.exit(f"{path} lacks the markers {BEGIN} and {END}; put them where the figures are to stand")
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
