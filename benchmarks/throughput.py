@@ -153,8 +153,8 @@ def report(quick: bool) -> str:
         "The demo study by `atlas extract` (images, batches, netCDF) against a loop over single samples with eager "
         "attention, `output_attentions=True` and `torch.save` of everything, on samples spread over the study; the "
         f"same tokens in both. Both have {CORES} cores: the extraction as one single-threaded job a core, as the "
-        f"workflow runs it, the loop as one process of {CORES} threads. {rounds} rounds in alternation, median (range). "
-        "Imports, loading the model and, in the "
+        f"workflow runs it, the loop as one process of {CORES} threads. {rounds} rounds in alternation, median "
+        "(range). Imports, loading the model and, in the "
         "extraction, checking the study are not counted in samples/s; the extraction does both once a shard.\n\n"
         + table(["way", "samples", "samples/s", "loading, not counted"], speed)
         + f"\n\nExtraction / loop: {spread(faster, 1)}; aim ≥ {SPEED_AIM}: "

@@ -1,6 +1,7 @@
 """The dataset's files: what is written is read, the same bytes for the same values, nothing half-written or strange."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -203,6 +204,16 @@ def test_a_write_that_ends_well_replaces_the_file_and_makes_its_folder(tmp_path)
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    flushed = []
+    monkeypatch.setattr(store.os, "fsync", lambda number: flushed.append((os.fstat(number).st_size, path.exists())))
+    with store.replacing(path) as partial:
+        partial.write_text("whole")
+    assert flushed == [(len("whole"), False)]
+    assert path.exists()
+
+
 def test_a_shard_that_fails_half_way_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "a.nc"
     store.write_shard(path, {GRID: node([planted("a", 2)])})
@@ -356,6 +367,14 @@ def test_an_optional_variable_that_some_shards_lack_is_nan_there(tmp_path):
     np.testing.assert_array_equal(found.sel(sample="b"), values.isel(sample=0))
 
 
+def test_variables_mean_what_the_contract_says_whatever_a_shard_words(tmp_path):
+    older = node([planted("a", 2)])
+    older["attention"].attrs["long_name"] = "weights"
+    tree = store.open_run(write_shards(tmp_path, {GRID: older}, {GRID: node([planted("b", 2)])}))
+    assert tree[GRID]["attention"].attrs == {"long_name": store.SCHEMA["attention"].long_name, "units": "1"}
+    tree.close()
+
+
 def write_answers(root, rows):
     table = answers_table({"sample_id": name, "answer_text": "", **values} for name, values in rows.items())
     store.write_table(table, root / "results/analysis/planted/tiny/answers.parquet")
@@ -449,8 +468,8 @@ def test_a_sample_is_its_own_block_without_padding(two_grids, sample_id, steps, 
 
 
 def test_all_keys_of_a_sample_are_the_tokens_before_its_last_one(tmp_path):
-    dataset = with_prompts(node([planted("a", 3), planted("b", 1)]), [2, 4])
-    shape = (2, 3, LAYERS, HEADS, 4)
+    dataset = with_prompts(node([planted("a", 3), planted("b", 1)]), [2, 5])
+    shape = (2, 3, LAYERS, HEADS, 7)
     keys = (
         ("sample", "step", "layer", "head", "key"),
         np.ones(shape, dtype="float32"),
@@ -458,17 +477,17 @@ def test_all_keys_of_a_sample_are_the_tokens_before_its_last_one(tmp_path):
     )
     square = (
         ("sample", "layer", "head", "query_token", "prompt_token"),
-        np.ones((2, LAYERS, HEADS, 4, 4), dtype="float32"),
+        np.ones((2, LAYERS, HEADS, 5, 5), dtype="float32"),
         {"long_name": "x", "units": "1"},
     )
     dataset = dataset.assign(attention_all=keys, attention_prefill=square)
-    dataset = dataset.assign_coords(key=np.arange(4), query_token=np.arange(4))
+    dataset = dataset.assign_coords(key=np.arange(7), query_token=np.arange(5))
     tree = store.open_run(write_shards(tmp_path, {GRID: dataset}))
     first, second = (store.sample(tree, name) for name in "ab")
-    # The last of 3 steps attends to 2 prompt tokens and 2 generated ones; the only step of "b" to its 4 prompt tokens.
-    assert (first.sizes["key"], second.sizes["key"]) == (4, 4)
+    # The last of 3 steps attends to 2 prompt tokens and 2 generated ones; the only step of "b" to its 5 prompt tokens.
+    assert (first.sizes["key"], second.sizes["key"]) == (4, 5)
     assert first["attention_prefill"].shape == (LAYERS, HEADS, 2, 2)
-    assert second["attention_prefill"].shape == (LAYERS, HEADS, 4, 4)
+    assert second["attention_prefill"].shape == (LAYERS, HEADS, 5, 5)
     tree.close()
 
 

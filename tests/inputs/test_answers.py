@@ -101,7 +101,7 @@ def test_an_answer_is_found_by_whole_words_and_its_place_is_in_the_text_as_given
         ("cafés", CAFE),
         ("数字", CAFE),
         ("a b c", {}),
-        ("a b c", {"": ["", " "]}),
+        ("a, - b", {"": ["", " "], "x": [""]}),
     ],
 )
 def test_parts_of_words_and_of_numbers_are_no_answer(text, answers):
