@@ -268,6 +268,8 @@ def inside(folder: Path, name: str) -> Path:
     """The path of a file named relative to a folder; refuses a name that leads out of it."""
     if not name.strip():
         raise AtlasError(f"is empty; it must name a file in {folder}")
+    if "\0" in name:
+        raise AtlasError(f"{name!r} holds a NUL byte, which no file name can; correct the table")
     path = folder / name
     if PurePosixPath(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
         raise AtlasError(f"{name!r} leads out of {folder}; put the file there and name it relative to that folder")

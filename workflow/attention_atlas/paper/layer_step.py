@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from attention_atlas.paper import panels
 from attention_atlas.paper.style import LIGHT_GREY, MAP_COLOURS, MM_PER_INCH, VERMILION, house_style, message_figure
 
+TITLE_PAD = 5.5  # pt; the triangles at the answer's step stand between plane and title
 PANEL_HEIGHT = 44.0  # mm
 
 
@@ -31,6 +32,7 @@ def draw(layer_step: pd.DataFrame, steps: pd.DataFrame, settings: Mapping[str, A
     all_axes = panels.panel_axes(body, queries, widest, share_x=False)
     for axes, (query, rows) in zip(all_axes, queries.items(), strict=True):
         panels.write_count(axes, rows["n"])
+        axes.set_title(axes.get_title("left"), loc="left", pad=TITLE_PAD)
         draw_plane(axes, rows, depth, scale)
         answers = panels.answer_steps(steps, query)
         panels.set_token_axis(axes, rows, width, answers)
