@@ -291,6 +291,11 @@ def test_an_image_outside_the_studys_images_is_refused(folder, name):
     assert "leads out of" in line
 
 
+def test_a_name_with_a_nul_byte_is_refused_by_its_row(folder):
+    write_tables(folder, [{**SAMPLE, "image": "a\0.png", "target_object": ""}], [])
+    assert "holds a NUL byte" in only_problem(folder)
+
+
 def test_an_absolute_name_is_refused_even_inside_the_folder(folder):
     write_tables(folder, [{**SAMPLE, "image": str(png(folder)), "target_object": ""}], [])
     assert "leads out of" in only_problem(folder)
