@@ -29,6 +29,17 @@ def opened(shards: list[Path]) -> Any:
     return open_shards(shards)
 
 
+def run_of(manifest: Path, settings: str, **tables: Path) -> Any:
+    """A run from its manifest, the settings and its per-sample tables."""
+    import pandas as pd
+
+    from attention_atlas.analysis.summaries import read_run
+    from attention_atlas.store import manifest_of
+
+    frames = {name: pd.read_parquet(path) for name, path in tables.items()}
+    return read_run(frames, manifest_of(manifest)["num_layers"], parse(settings))
+
+
 def transcript(shards: Shards, samples: Output, tokens: Output, log: Log = None) -> None:
     """Tables of what was asked (a row a sample) and what was generated (a row a token)."""
     with logged(log) as logger:
@@ -96,14 +107,10 @@ def summary_tables(
 ) -> None:
     """The numbers of every published table. Reads the sections steps, pooling, bands and statistics."""
     with logged(log) as logger:
-        import pandas as pd
+        from attention_atlas.analysis.summaries import SUMMARIES
+        from attention_atlas.store import write_table
 
-        from attention_atlas.analysis.summaries import SUMMARIES, read_run
-        from attention_atlas.store import manifest_of, write_table
-
-        paths = {"samples": samples, "tokens": tokens, "answers": answers, "focus": focus, "mass": mass}
-        tables = {name: pd.read_parquet(path) for name, path in paths.items()}
-        run = read_run(tables, manifest_of(manifest)["num_layers"], parse(settings))
+        run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
         for name, summary in SUMMARIES.items():
             write_table(summary(run), output / f"{name}.parquet")
             logger.info("wrote %s", output / f"{name}.parquet")
@@ -183,12 +190,9 @@ def compare(
         import pandas as pd
 
         from attention_atlas.analysis import comparisons, grounding_summaries
-        from attention_atlas.analysis.summaries import read_run
-        from attention_atlas.store import manifest_of, write_table
+        from attention_atlas.store import write_table
 
-        paths = {"samples": samples, "tokens": tokens, "answers": answers, "focus": focus, "mass": mass}
-        tables = {name: pd.read_parquet(path) for name, path in paths.items()}
-        run = read_run(tables, manifest_of(manifest)["num_layers"], parse(settings))
+        run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
         scores = pd.read_parquet(grounding)
         made = {
             **comparisons.comparisons(run, scores),
