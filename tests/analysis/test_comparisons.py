@@ -31,6 +31,7 @@ CONTRASTS = {
         "direction": "less",
     },
     "lowest": {"family": "steps", "kind": "lowest_step", "direction": "less"},
+    "lowest_of_q0": {"family": "steps", "kind": "lowest_step", "first": {"query_ids": ["q0"]}, "direction": "less"},
     "top": {"family": "steps", "kind": "top_layers", "direction": "greater"},
     "auroc": {
         "family": "auroc",
@@ -141,6 +142,12 @@ def test_the_answer_step_is_lowest_and_the_limiting_comparison_is_named(found):
     contrast = row(found, "lowest")
     assert contrast["reading"] == "supported"
     assert "the limiting of 4 comparisons" in contrast["note"]  # steps -2, -1, +1, +2 exist
+
+
+def test_lowest_step_keeps_to_the_queries_of_its_arm(found):
+    contrast = row(found, "lowest_of_q0")
+    assert contrast["mean_first"] == pytest.approx(np.mean([mean_entropy("q0", i) for i in range(IMAGES)]), abs=1e-6)
+    assert contrast["mean_second"] == pytest.approx(np.log(16), abs=1e-6)
 
 
 def test_the_layer_of_the_minimum_is_held_against_the_share_of_the_layers(found):

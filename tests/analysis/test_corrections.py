@@ -43,6 +43,14 @@ def test_maps_without_position_bias_hardly_move(images, seed):
     assert moved.mean() <= 0.02
 
 
+def test_a_sure_sink_is_scaled_by_its_bias_and_an_unsure_one_is_left():
+    """Four cells, an even share of 1/4: b = (0.4, 0.3, 0.2, 0.1); 0.4 is surely above it, 0.3 within two SE."""
+    p, bias = np.array([0.5, 0.3, 0.1, 0.1]), np.array([0.4, 0.3, 0.2, 0.1])
+    found = c.without_sinks(p, bias, np.full(4, 0.03))
+    scaled = np.array([0.5 * 0.25 / 0.4, 0.3, 0.1, 0.1])
+    np.testing.assert_allclose(found, scaled / scaled.sum())
+
+
 def test_the_bias_of_an_image_is_that_of_the_others_by_plain_means():
     p = content(np.random.default_rng(0), 12)
     image = np.repeat(list("abcd"), 3)

@@ -120,5 +120,6 @@ def test_the_summary_is_the_mean_over_layers_then_over_images(made):
     assert summary.loc["mass", "interval_note"] == "all values are equal"
     assert summary.loc["auroc", "uniform"] == pytest.approx(0.5)
     profile = grounding_summaries.grounding_profile(run, made["table"])
+    assert profile.loc[profile["score"] == "auroc", "uniform"].tolist() == pytest.approx([0.5] * LAYERS)
     by_layer = profile[profile["score"] == "mass"].set_index("layer")["raw"]
     assert by_layer.tolist() == pytest.approx([len(TARGET & set(range(width))) / width for width in WIDTHS])

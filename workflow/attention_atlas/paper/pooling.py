@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from attention_atlas.paper import panels
 from attention_atlas.paper.style import (
@@ -29,6 +30,7 @@ from attention_atlas.paper.style import (
 )
 
 PANEL_HEIGHT = 34.0  # mm
+FEW_TICKS = 3  # intervals between ticks; labels like −0.175 are wide
 POOLINGS = {"max": Stroke(BLUE, "-", "o"), "mean": Stroke(VERMILION, (0, (4, 1)), "s")}
 
 
@@ -69,6 +71,7 @@ def draw_contrast(figure: SubFigure, ablation: pd.DataFrame) -> None:
     left.set_xlabel(f"{panels.measure_label(ablation)},\nmean over layers")
     right.set_xlabel("difference,\nmax − mean")
     right.tick_params(left=False)
+    right.xaxis.set_major_locator(MaxNLocator(FEW_TICKS))
     reasons = dict.fromkeys(filter(None, ablation["interval_note"]))
     if reasons:
         told = textwrap.fill(f"no interval: {'; '.join(reasons)}", 45)
