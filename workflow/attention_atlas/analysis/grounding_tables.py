@@ -16,7 +16,6 @@ from attention_atlas.inputs.study import Study
 
 KEYS = ["sample_id", "layer", "map", "correction", "score"]
 READ = ["attention", "vision_mass", "image", "condition", "image_height", "image_width", "row_edge", "col_edge"]
-BASELINES = ("uniform", "gaussian", "position_mean")
 CORRECTIONS = ("raw", "without_sinks")
 
 

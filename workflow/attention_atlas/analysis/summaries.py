@@ -13,7 +13,6 @@ from attention_atlas.analysis.statistics import MeanInterval, mean_intervals, pr
 from attention_atlas.store import MASS_VARIABLES
 
 Settings = Mapping[str, Any]
-SECTIONS = ("steps", "pooling", "bands", "statistics")
 OBSERVATION = ["query_id", "image", "sample_id", "step"]
 STEP_COLUMNS = [
     *("query_id", "step", "token", "token_share", "answer_share", "n", "measure", "pooling"),

@@ -41,7 +41,7 @@ def table(
 
 
 def numbers(
-    tables: Annotated[list[Path], typer.Argument(help="table1.csv and ablation.csv of every run.")],
+    tables: Annotated[list[Path], typer.Argument(help="table1.csv, ablation.csv and contrasts.csv of every run.")],
     output: Annotated[Path, typer.Option(help="The macros, a LaTeX file.")],
     log: Log = None,
 ) -> None:
