@@ -4,6 +4,7 @@ Imported while Snakemake parses, so nothing heavy is imported here.
 """
 
 import json
+import re
 import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -84,6 +85,9 @@ class QueryType(Section):
 
     answers: dict[str, tuple[str, ...]] = Field(description="each answer with its other spellings")
     needs_target: bool = Field(False, description="whether a sample of this type must name its target objects")
+    without_target: str = Field(
+        "", description="the right answer once the targets are painted over; empty = the question then has none"
+    )
 
     @field_validator("answers")
     @classmethod
@@ -96,6 +100,42 @@ class QueryType(Section):
                     raise ValueError(f"{spelling!r} is a spelling of both {seen[spelling]!r} and {answer!r}")
                 seen[spelling] = answer
         return answers
+
+    @model_validator(mode="after")
+    def answer_without_target_is_known(self) -> Self:
+        """Refuse an answer that the vocabulary does not have."""
+        if self.without_target and self.without_target not in self.answers:
+            raise ValueError(f"without_target {self.without_target!r} is not one of the answers")
+        return self
+
+
+Condition = Literal["blank", "other_image", "generic", "paraphrase", "twin", "control_twin", "random_weights"]
+
+
+class Controls(Section):
+    """What else is asked of which picture, beside the study itself; docs/methods.md says what each is for."""
+
+    conditions: tuple[Condition, ...] = Field(get_args(Condition), description="control conditions that are made")
+    other_images: int = Field(4, ge=1, description="other images that a sample's text is asked of")
+    seed: int = Field(0, ge=0, description="seed of the draw of other images and of random weights")
+    generic_query: str = Field(
+        "Write a general description of the image.", description="text of the condition generic, asked once an image"
+    )
+    paraphrases: dict[str, str] = Field(
+        default_factory=lambda: dict(PARAPHRASES),
+        description="other wordings: regular expression over a whole query, and what stands in its place",
+    )
+
+    @field_validator("paraphrases")
+    @classmethod
+    def expressions_can_be_read(cls, paraphrases: dict[str, str]) -> dict[str, str]:
+        """Refuse what is no regular expression, or names a group that it does not have."""
+        for expression, replacement in paraphrases.items():
+            try:
+                re.compile(f"(?:{expression})|(?s:.*)").sub(replacement, "x", count=1)
+            except (re.error, IndexError) as error:
+                raise ValueError(f"{expression!r} -> {replacement!r} cannot be used: {error}") from None
+        return paraphrases
 
 
 class Steps(Section):
@@ -147,6 +187,9 @@ class Margins(Section):
     entropy: float = Field(0.10, gt=0, description="nats; of entropy normalised by ln N, this divided by ln N at 64")
     auroc: float = Field(0.05, gt=0, description="area under the ROC curve of the map against the target's cells")
     ln_enrichment: float = Field(0.2231, gt=0, description="ln of the enrichment on the target: ln 1.25")
+    js_excess: float = Field(0.02, gt=0, description="nats of Jensen-Shannon divergence beyond that of paraphrases")
+    centre_excess: float = Field(0.5, gt=0, description="cells of centre shift beyond that of paraphrases")
+    logprob: float = Field(0.1, gt=0, description="nats of the log-probability of the answer")
 
 
 class Tests(Section):
@@ -165,6 +208,9 @@ class Arm(Section):
     query_types: tuple[str, ...] = Field((), description="types of queries")
     layers: Literal["all", "early", "middle", "late"] = Field("all", description="band of layers that is averaged")
     correct: bool | None = Field(None, description="answers that are right (true) or wrong (false)")
+    condition: Literal["", "blank", "paraphrase", "twin", "control_twin"] = Field(
+        "", description="control condition whose maps are taken; empty = the study itself"
+    )
 
 
 class ContrastEntry(Section):
@@ -176,9 +222,15 @@ class ContrastEntry(Section):
         description="paired: the same images; unpaired: different ones; lowest_step: the answer step against each "
         "other step; top_layers: share of images whose lowest layer lies in the top sixth of the depth",
     )
-    measure: Literal["entropy", "auroc", "ln_enrichment"] = Field("entropy", description="what is compared")
+    measure: Literal["entropy", "auroc", "ln_enrichment", "js_excess", "centre_excess"] = Field(
+        "entropy",
+        description="what is compared; an excess is the distance between the arms' maps beyond that to paraphrases",
+    )
     first: Arm = Field(default_factory=Arm, description="first arm")
     second: Arm = Field(default_factory=Arm, description="second arm; of no use to lowest_step and top_layers")
+    plane: bool = Field(
+        False, description="test the arms on the layer x step plane too, by cluster permutation (paired entropy alone)"
+    )
     direction: Literal["greater", "less"] | None = Field(None, description="what a claim says of first minus second")
     claim: str = Field("", description="the claim in words, for the table of claims")
     original: str = Field("", description="its value where it was first made, for the table of claims")
@@ -188,6 +240,12 @@ class ContrastEntry(Section):
         """Refuse kinds that only entropy has."""
         if self.kind in ("lowest_step", "top_layers") and self.measure != "entropy":
             raise ValueError(f"kind {self.kind} compares entropies; leave measure out")
+        if self.measure in ("js_excess", "centre_excess") and (
+            self.kind != "paired" or self.first.condition or self.second.condition
+        ):
+            raise ValueError(f"{self.measure} compares two queries of the same images; kind must be paired")
+        if self.plane and (self.kind != "paired" or self.measure != "entropy"):
+            raise ValueError("plane: true is for paired contrasts of entropy")
         return self
 
 
@@ -218,6 +276,7 @@ CONTRASTS: dict[str, dict[str, Any]] = {
         "family": "claims",
         "first": {"query_ids": ["q3"]},
         "second": {"query_ids": ["q4"]},
+        "plane": True,
         "claim": "the two recognition questions are equivalent",
         "original": "means differ by 0.06 nats, read as no difference",
     },
@@ -225,6 +284,7 @@ CONTRASTS: dict[str, dict[str, Any]] = {
         "family": "claims",
         "first": {"query_types": ["counting"]},
         "second": {"query_types": ["spatial"]},
+        "plane": True,
         "direction": "greater",
         "claim": "counting has higher entropy than spatial",
         "original": "counting above spatial",
@@ -254,6 +314,42 @@ CONTRASTS: dict[str, dict[str, Any]] = {
         "first": {"query_types": ["attribute"]},
         "second": {"query_types": ["spatial"]},
     },
+    "scene_vs_twin": {
+        "family": "conditions",
+        "second": {"condition": "twin"},
+    },
+    "scene_vs_control_twin": {
+        "family": "conditions",
+        "second": {"condition": "control_twin"},
+    },
+    "present_vs_absent": {
+        "family": "conditions",
+        "first": {"query_types": ["recognition"]},
+        "second": {"query_types": ["recognition"], "condition": "twin"},
+    },
+    "scene_vs_twin_on_target": {
+        "family": "conditions",
+        "measure": "ln_enrichment",
+        "second": {"condition": "twin"},
+    },
+    "q3_vs_q4_maps": {
+        "family": "distances",
+        "measure": "js_excess",
+        "first": {"query_ids": ["q3"]},
+        "second": {"query_ids": ["q4"]},
+    },
+    "q3_vs_q4_centres": {
+        "family": "distances",
+        "measure": "centre_excess",
+        "first": {"query_ids": ["q3"]},
+        "second": {"query_ids": ["q4"]},
+    },
+    "counting_vs_spatial_maps": {
+        "family": "distances",
+        "measure": "js_excess",
+        "first": {"query_types": ["counting"]},
+        "second": {"query_types": ["spatial"]},
+    },
     "correct_vs_wrong": {
         "family": "answers",
         "kind": "unpaired",
@@ -261,6 +357,40 @@ CONTRASTS: dict[str, dict[str, Any]] = {
         "second": {"correct": False},
     },
 }
+
+
+class Heads(Section):
+    """Which heads localise: chosen on the split `select`, evaluated on the split `evaluate`."""
+
+    count: int = Field(5, ge=1, description="heads that are frozen by their AUROC on the selection split")
+    random_sets: int = Field(999, ge=99, description="random sets of as many heads that they are held against")
+    most_focused: int = Field(10, ge=1, description="LocalizationHeads: heads of lowest spatial entropy in each sample")
+    most_frequent: int = Field(3, ge=1, description="LocalizationHeads: heads that are most often among those")
+    layer_share: Fraction = Field(0.1, description="VEA: share of the layers, those of highest AUROC, that is averaged")
+    seed: int = Field(0, ge=0, description="seed of the random sets")
+
+
+class Causal(Section):
+    """What is done to image and attention to see whether the answer depends on it."""
+
+    checks: tuple[Literal["occlusion", "knockout", "deletion", "counterfactual"], ...] = Field(
+        ("occlusion", "knockout", "deletion", "counterfactual"),
+        description="checks that are made; deletion has insertion with it",
+    )
+    samples: tuple[str, ...] = Field(
+        (), description="sample ids to perturb; empty = one an image, query types with a target taking turns"
+    )
+    regions: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        (4, 4), description="rows and columns of regions that are painted over one by one"
+    )
+    layers: Literal["all", "early", "middle", "late"] = Field(
+        "all", description="band of layers in which vision tokens are knocked out"
+    )
+    random_sets: int = Field(99, ge=99, description="random token sets of equal size beside the target's")
+    steps: int = Field(16, ge=2, description="steps of deletion and insertion")
+    random_orders: int = Field(1, ge=1, description="random orders beside the map's")
+    random_regions: int = Field(8, ge=1, description="places that a region of the target's size is painted at instead")
+    seed: int = Field(0, ge=0, description="seed of random sets, orders and places")
 
 
 class Figures(Section):
@@ -274,6 +404,14 @@ class Figures(Section):
     layers_page: str = Field("", description="sample id of the all-layers page; empty = the gallery's third")
 
 
+PARAPHRASES: dict[str, str] = {  # the second wording of each of the demo's questions (inputs/questions)
+    r"How many shapes are in the image\?": "How many shapes are there?",
+    r"How many (\w+) shapes are in the image\?": r"How many \1 shapes are there?",
+    r"What colour is the (.+)\?": r"Which colour does the \1 have?",
+    r"Is there (.+) in the image\?": r"Does the image show \1?",
+    r"Is the (.+) to the left or to the right of the (.+)\?": r"On which side of the \2 is the \1, left or right?",
+    r"Where is the (.+)\?": r"In which place is the \1?",
+}
 NUMBERS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
@@ -282,8 +420,13 @@ QUERY_TYPES: dict[str, dict[str, Any]] = {
     "counting": {
         "answers": {str(number): [word, *(["no"] if number == 0 else [])] for number, word in enumerate(NUMBERS)},
         "needs_target": False,
+        "without_target": "0",
     },
-    "recognition": {"answers": {"yes": ["yeah", "yep"], "no": ["nope"]}, "needs_target": False},
+    "recognition": {
+        "answers": {"yes": ["yeah", "yep"], "no": ["nope"]},
+        "needs_target": False,
+        "without_target": "no",
+    },
     "attribute": {
         "answers": {
             **{
@@ -326,6 +469,7 @@ class Settings(Section):
         default_factory=lambda: {name: QueryType(**parts) for name, parts in QUERY_TYPES.items()},
         description="types of queries: their answers with other spellings, and whether a target is needed",
     )
+    controls: Controls = Field(default_factory=Controls)
     steps: Steps = Field(default_factory=Steps)
     pooling: Pooling = Field(default_factory=Pooling)
     bands: Bands = Field(default_factory=Bands)
@@ -335,6 +479,8 @@ class Settings(Section):
         default_factory=lambda: {name: ContrastEntry(**parts) for name, parts in CONTRASTS.items()},
         description="comparisons that are tested, declared before any number is seen",
     )
+    heads: Heads = Field(default_factory=Heads)
+    causal: Causal = Field(default_factory=Causal)
     figures: Figures = Field(default_factory=Figures)
 
     @field_validator("runs")

@@ -9,6 +9,7 @@ import yaml
 
 from attention_atlas.config import ContrastEntry, ModelEntry, Models, QueryType, Run, Section, Settings, is_section
 
+LONGEST_LINE = 160
 DEMO_RUNS = [{"study": "shapes", "model": "shapes-tiny"}]
 HEADER = """\
 # Settings of Attention Atlas. Each is described in docs/settings.md; unknown keys are refused.
@@ -57,7 +58,7 @@ def entry(name: str, value: Any) -> str:
     if is_section(field.annotation):
         lines = [f"{name}:  # {summary(field.annotation)}"]
         for key, part in field.annotation.model_fields.items():  # type: ignore[union-attr]
-            lines += [*comment(part.description, "  "), f"  {key}: {flow(value[key])}"]
+            lines += [*comment(part.description, "  "), *textwrap.indent(setting(key, value[key]), "  ").splitlines()]
         return "\n".join(lines) + "\n"
     lines = comment(field.description, "")
     if name == "runs":
@@ -69,11 +70,20 @@ def entry(name: str, value: Any) -> str:
     return "\n".join([*lines, f"{name}: {flow(value)}"]) + "\n"
 
 
+def setting(key: str, value: Any) -> str:
+    """One setting of a section; a mapping that is too long for a line has a line an entry."""
+    line = f"{key}: {flow(value)}"
+    if len(line) <= LONGEST_LINE or not isinstance(value, dict):
+        return line
+    return "\n".join([f"{key}:", *(f"  {flow(name)}: {flow(part)}" for name, part in value.items())])
+
+
 def query_types(value: dict[str, Any]) -> str:
     """Query types with one line an answer."""
     lines = []
     for name, query_type in value.items():
-        lines += [f"{name}:", f"  needs_target: {flow(query_type['needs_target'])}", "  answers:"]
+        lines += [f"{name}:", f"  needs_target: {flow(query_type['needs_target'])}"]
+        lines += [f"  without_target: {flow(query_type['without_target'])}", "  answers:"]
         lines += [f"    {flow(answer)}: {flow(others)}" for answer, others in query_type["answers"].items()]
     return "\n".join(lines) + "\n"
 
@@ -135,9 +145,7 @@ def rows_of(name: str, section: type[Section], prefix: str = "") -> list[tuple[s
         default = "required"
     else:
         default = (
-            "see file"
-            if section is Settings and name in ("query_types", "contrasts")
-            else f"`{flow(values.get('default'))}`"
+            "see file" if name in ("query_types", "contrasts", "paraphrases") else f"`{flow(values.get('default'))}`"
         )
     return [(f"`{prefix}{name}`", accepted(values), default, field.description or "")]
 
