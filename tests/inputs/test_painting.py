@@ -57,7 +57,7 @@ def test_objects_that_fill_the_picture_leave_its_own_median():
     assert tuple(painting.background_colour(pixels, np.ones((4, 4), dtype=bool))) == (7, 7, 7)
 
 
-@pytest.mark.parametrize("box, touched", [((1, 2, 3, 4), 4), ((0.5, 0.5, 1.5, 1.5), 4), ((0, 0, 5, 5), 25)])
+@pytest.mark.parametrize(("box", "touched"), [((1, 2, 3, 4), 4), ((0.5, 0.5, 1.5, 1.5), 4), ((0, 0, 5, 5), 25)])
 def test_a_box_touches_every_pixel_that_it_overlaps(box, touched):
     assert painting.box_mask(box, 5, 5).sum() == touched
 

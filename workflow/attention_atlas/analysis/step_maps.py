@@ -1,0 +1,104 @@
+"""Step maps: each sample's attention at its selected step, by layer and head: what the analyses of maps read.
+
+One node per token grid, in memory: attention (sample, layer, head, row, col), vision_mass (sample, layer, head), the
+projected values' weights where they were kept, and what each sample is. Averaged over steps where several are selected.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attention_atlas.analysis import corrections
+from attention_atlas.analysis.focus import normalised
+
+MAPS = ("attention", "value_weighted_attention")
+DESCRIBED = (
+    *("image", "query_id", "query_type", "condition"),
+    *("image_height", "image_width", "row_edge", "col_edge"),
+)
+
+
+def step_maps(tree: xr.DataTree, steps: pd.DataFrame) -> xr.DataTree:
+    """The maps of a run at the selected `steps` (rows of sample_id, step); samples without one have no map.
+
+    The variable `step` is -1 where several steps are averaged.
+    """
+    by_sample = steps.groupby("sample_id")["step"].agg(list)
+    nodes = {path.path: node_maps(path.to_dataset(), by_sample) for path in tree.leaves}
+    return xr.DataTree.from_dict(nodes)
+
+
+def node_maps(node: xr.Dataset, steps: pd.Series) -> xr.Dataset:
+    """The maps of one grid."""
+    node = node.isel(sample=np.flatnonzero(np.isin(node["sample"].values, steps.index)))
+    kept = [name for name in (*MAPS, "vision_mass") if name in node]
+    node = node[[*kept, *DESCRIBED]].load()
+    chosen = [steps[name] for name in node["sample"].values]
+    wanted = np.zeros((node.sizes["sample"], node.sizes["step"]))
+    for number, own in enumerate(chosen):
+        wanted[number, own] = 1 / len(own)
+    means = {name: at_steps(node[name], wanted) for name in kept}
+    one = np.array([own[0] if len(own) == 1 else -1 for own in chosen], dtype=np.int32)
+    return node[list(DESCRIBED)].assign(means).assign(step=("sample", one)).reset_coords(drop=True)
+
+
+def at_steps(values: xr.DataArray, weights: np.ndarray) -> xr.DataArray:
+    """The weighted mean over steps, (sample, step) of weights; steps of weight 0 take no part, whatever they hold."""
+    ordered = values.transpose("sample", "step", ...)
+    mean = np.zeros((ordered.shape[0], *ordered.shape[2:]))
+    for sample, step in np.argwhere(weights > 0):
+        mean[sample] += weights[sample, step] * ordered.values[sample, step]
+    kept = ordered.isel(step=0, drop=True)
+    return kept.copy(data=mean.astype(ordered.dtype))
+
+
+def read(path: Path) -> dict[str, xr.Dataset]:
+    """The nodes of a file of step maps, in memory, by their names."""
+    with xr.open_datatree(path, engine="netcdf4") as tree:
+        return {node.name or "": node.to_dataset().load() for node in tree.leaves}
+
+
+def head_maps(node: xr.Dataset, generic: xr.Dataset | None = None) -> dict[str, np.ndarray]:
+    """Normalised maps of each head, (sample, layer, head, cell), by correction; methods, corrections.
+
+    raw; without_sinks (position bias of the other images); relative (to the map of a generic query about the same
+    image, where `generic` has one; else NaN); value_weighted (where those weights were kept).
+    """
+    raw = cells_of(node, "attention")
+    bias = bias_of(raw, node["image"].values)
+    made = {"raw": raw, "without_sinks": corrections.without_sinks(raw, bias.mean, bias.standard_error)}
+    if generic is not None:
+        made["relative"] = corrections.relative_to(raw, of_image(generic, node["image"].values))
+    if "value_weighted_attention" in node:
+        made["value_weighted"] = cells_of(node, "value_weighted_attention")
+    return made
+
+
+def pooled_maps(node: xr.Dataset, how: str, generic: xr.Dataset | None = None) -> dict[str, np.ndarray]:
+    """Maps pooled over heads, (sample, layer, cell), normalised, by correction."""
+    mass = node["vision_mass"].values
+    return {name: corrections.pooled(heads, mass, how) for name, heads in head_maps(node, generic).items()}
+
+
+def cells_of(node: xr.Dataset, name: str) -> np.ndarray:
+    """A variable's maps, normalised over their cells: (sample, layer, head, cell)."""
+    values = node[name].transpose("sample", "layer", "head", "row", "col").values
+    return normalised(values.reshape(*values.shape[:3], -1))
+
+
+def bias_of(p: np.ndarray, image: np.ndarray) -> corrections.PositionBias:
+    """The position bias that applies to each sample: that of the other images."""
+    means, labels = corrections.image_means(p, image)
+    bias = corrections.position_bias(means)
+    own = np.searchsorted(labels, image)
+    return corrections.PositionBias(bias.mean[own], bias.standard_error[own])
+
+
+def of_image(generic: xr.Dataset, images: np.ndarray) -> np.ndarray:
+    """The generic query's map of each image, (sample, layer, head, cell); NaN where there is none."""
+    maps = cells_of(generic, "attention")
+    place = {image: number for number, image in enumerate(generic["image"].values)}
+    none = np.full(maps.shape[1:], np.nan)
+    return np.stack([maps[place[image]] if image in place else none for image in images])
