@@ -5,6 +5,19 @@ EXTRACTION_MODULES = (
     *("cells", "store", "inputs.images", "inputs.shards", "attention.capture", "attention.extraction"),
     *("attention.generation", "attention.models", "attention.prompts", "attention.vision_tokens"),
 )
+# Beside these, what decides a shard of control conditions.
+CONTROL_MODULES = (
+    *EXTRACTION_MODULES,
+    *(
+        "attention.control_conditions",
+        "inputs.controls",
+        "inputs.control_pictures",
+        "inputs.painting",
+        "inputs.study",
+        "inputs.twins",
+    ),
+)
 # Sections of the settings that a shard depends on.
 EXTRACTION_SETTINGS = ("extraction", "generation", "capture")
+CONTROL_SETTINGS = (*EXTRACTION_SETTINGS, "controls")
 MANIFEST_MODULES = ("store",)

@@ -8,14 +8,15 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from PIL import Image
 
 from attention_atlas import store
 from attention_atlas.attention import generation, models, prompts
@@ -34,7 +35,7 @@ from attention_atlas.provenance import code_fingerprint, file_sha256, library_ve
 
 logger = logging.getLogger(__name__)
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow")
-Row = Mapping[Hashable, str]
+Row = Mapping[Any, str]
 Progress = Callable[[int, int], None]
 
 
@@ -55,6 +56,11 @@ class ExtractionSettings:
             checked(Capture, sections.get("capture", {}), "settings, capture"),
         )
 
+    def of_one_step(self) -> "ExtractionSettings":
+        """The same for a model whose answers mean nothing: one token, no whole matrices."""
+        generation = self.generation.model_copy(update={"max_new_tokens": 1})
+        return replace(self, generation=generation, capture=Capture(value_weighted=self.capture.value_weighted))
+
     def as_dict(self) -> dict[str, Any]:
         """As plain data, to be compared and recorded."""
         return {
@@ -62,6 +68,18 @@ class ExtractionSettings:
             "generation": self.generation.model_dump(mode="json"),
             "capture": self.capture.model_dump(mode="json"),
         }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked: rows about pictures of a study, how a picture is had by its name (with a hash of its content), the
+    modules whose code decides this, and the seed of random weights where the model's own are not meant."""
+
+    study: Study
+    rows: Sequence[Row]
+    picture: Callable[[Study, str], tuple[Image.Image, str]]
+    modules: tuple[str, ...]
+    weights_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,19 +103,32 @@ def extract_shard(
     output: Path,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Extract one shard into `output`; returns what is worth telling but never part of the data (times, rates).
+    """Extract one shard of a study's own samples into `output`; as `extract`."""
+    torch.set_num_threads(settings.extraction.threads)
+    return extract(own_samples(study_folder, shard, shards), name, entry, settings, scratch, output, progress)
+
+
+def extract(
+    asked: Asked,
+    name: str,
+    entry: ModelEntry,
+    settings: ExtractionSettings,
+    scratch: Path,
+    output: Path,
+    progress: Progress = lambda done, total: None,
+) -> dict[str, Any]:
+    """Extract samples into `output`; returns what is worth telling but never part of the data (times, rates).
 
     Errors: AtlasError before any weights are loaded where study, settings or model entry are not in order.
     """
     torch.set_num_threads(settings.extraction.threads)
-    study, rows = shard_rows(study_folder, shard, shards)
-    check_full_samples(study, settings.capture)
+    check_full_samples(asked.study, settings.capture)
     check_system_prompt(settings.extraction.system_prompt)
     started = time.perf_counter()
-    source = models.load(name, entry)
+    source = models.load(name, entry, asked.weights_seed)
     loaded = time.perf_counter()
-    items = prepare(source, study, rows, settings)
-    attrs = group_attributes(source, settings)
+    items = prepare(source, asked, settings)
+    attrs = group_attributes(source, settings, asked.modules)
     parts = scratch / scratch_key(attrs, items)
     batches = list(batches_by_grid(items, settings.extraction.batch_size))
     features = FeatureStore(source, items)
@@ -130,6 +161,18 @@ def extract_shard(
     }
 
 
+def own_samples(study_folder: Path, shard: str, shards: int) -> Asked:
+    """What the study itself asks in a shard."""
+    study, rows = shard_rows(study_folder, shard, shards)
+    return Asked(study, rows, image_file, EXTRACTION_MODULES)
+
+
+def image_file(study: Study, name: str) -> tuple[Image.Image, str]:
+    """An image of a study with the hash of its file."""
+    path = study.image_path(name)
+    return read_image(path), file_sha256(path)
+
+
 def shard_rows(study_folder: Path, shard: str, shards: int) -> tuple[Study, list[Row]]:
     """The study and its rows that fall into a shard, in the order of the table; rows and the shard's images checked.
 
@@ -159,20 +202,18 @@ def check_system_prompt(text: str) -> None:
         )
 
 
-def prepare(source: VisionLanguageModel, study: Study, rows: list[Row], settings: ExtractionSettings) -> list[Item]:
+def prepare(source: VisionLanguageModel, asked: Asked, settings: ExtractionSettings) -> list[Item]:
     """Images processed once each, prompts built; tells how many images the grid distorts."""
     images: dict[str, tuple[ProcessedImage, str]] = {}
+    processed: dict[str, ProcessedImage] = {}  # by content: control conditions name one picture in several ways
     stretched = []
-    for name in dict.fromkeys(row["image"] for row in rows):
-        path = study.image_path(name)
-        image = read_image(path)
+    for name in dict.fromkeys(row["image"] for row in asked.rows):
+        image, sha256 = asked.picture(asked.study, name)
         if models.stretch(image, source.grid) > models.MOST_STRETCH:
             stretched.append(name)
-        try:
-            images[name] = (prompts.process_image(source, image), file_sha256(path))
-        except ValueError as error:
-            size = f"{image.width} x {image.height} px"
-            raise AtlasError(f"{path}: model {source.name!r} takes no image of {size} ({error})") from error
+        if sha256 not in processed:
+            processed[sha256] = processed_picture(source, asked.study, name, image)
+        images[name] = (processed[sha256], sha256)
     models.warn_of_stretched(stretched, source.grid)
     return [
         Item(
@@ -182,8 +223,18 @@ def prepare(source: VisionLanguageModel, study: Study, rows: list[Row], settings
             ),
             *images[row["image"]],
         )
-        for row in rows
+        for row in asked.rows
     ]
+
+
+def processed_picture(source: VisionLanguageModel, study: Study, name: str, image: Image.Image) -> ProcessedImage:
+    """A picture as the model takes it; the error names one that it does not take."""
+    try:
+        return prompts.process_image(source, image)
+    except ValueError as error:
+        size = f"{image.width} x {image.height} px"
+        path = study.image_path(name)
+        raise AtlasError(f"{path}: model {source.name!r} takes no image of {size} ({error})") from error
 
 
 def grid_of(item: Item) -> str:
@@ -209,22 +260,22 @@ class FeatureStore:
         self.features: dict[str, ImageFeatures] = {}
         self.waiting: dict[str, int] = {}
         for item in items:
-            self.waiting[item.row["image"]] = self.waiting.get(item.row["image"], 0) + 1
+            self.waiting[item.image_sha256] = self.waiting.get(item.image_sha256, 0) + 1
 
     def of(self, batch: list[Item]) -> list[ImageFeatures]:
         """The encodings of a batch's images, one per item; new ones are made together."""
-        new = {item.row["image"]: item.image for item in batch if item.row["image"] not in self.features}
+        new = {item.image_sha256: item.image for item in batch if item.image_sha256 not in self.features}
         if new:
             self.features.update(zip(new, generation.encode_images(self.source, list(new.values())), strict=True))
-        return [self.features[item.row["image"]] for item in batch]
+        return [self.features[item.image_sha256] for item in batch]
 
     def finished(self, batch: list[Item]) -> None:
         """Forget images that no later sample asks about."""
         for item in batch:
-            image = item.row["image"]
-            self.waiting[image] -= 1
-            if self.waiting[image] == 0:
-                self.features.pop(image, None)
+            picture = item.image_sha256
+            self.waiting[picture] -= 1
+            if self.waiting[picture] == 0:
+                self.features.pop(picture, None)
 
 
 def extract_batch(
@@ -429,7 +480,9 @@ def without_left_padding(values: np.ndarray, padding: np.ndarray) -> np.ndarray:
     return moved
 
 
-def group_attributes(source: VisionLanguageModel, settings: ExtractionSettings) -> dict[str, Any]:
+def group_attributes(
+    source: VisionLanguageModel, settings: ExtractionSettings, modules: tuple[str, ...]
+) -> dict[str, Any]:
     """What made the data, without anything volatile."""
     text = source.text_config
     skipped = sorted(set(range(text.num_hidden_layers)) - set(source.captured_layers))
@@ -448,7 +501,7 @@ def group_attributes(source: VisionLanguageModel, settings: ExtractionSettings) 
         "threads": settings.extraction.threads,
         "settings": json.dumps(settings.as_dict(), sort_keys=True),
         "library_versions": json.dumps(library_versions(LIBRARIES), sort_keys=True),
-        "code_fingerprint": code_fingerprint(EXTRACTION_MODULES),
+        "code_fingerprint": code_fingerprint(modules),
     }
 
 

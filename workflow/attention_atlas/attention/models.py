@@ -21,6 +21,7 @@ from attention_atlas.provenance import file_sha256
 
 logger = logging.getLogger(__name__)
 ARCHITECTURES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VLMoeForConditionalGeneration}
+KERNELS = {"text_config": KERNEL, "vision_config": "sdpa"}
 NEEDED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
 MOST_STRETCH = 0.05
 MOST_ELONGATED = 200  # the image processor's own limit of the aspect ratio
@@ -63,19 +64,26 @@ class VisionLanguageModel:
         return self.processor.image_processor.patch_size * self.processor.image_processor.merge_size
 
 
-def load(name: str, entry: ModelEntry) -> VisionLanguageModel:
-    """Load a model for inference with the capturing attention; errors say what to do where it cannot be had."""
+def load(name: str, entry: ModelEntry, random_seed: int | None = None) -> VisionLanguageModel:
+    """Load a model for inference with the capturing attention; errors say what to do where it cannot be had.
+
+    With `random_seed` the same architecture, processor and grid with weights drawn anew (Adebayo et al. 2018).
+    """
     folder = model_folder(name, entry)
     architecture = architecture_of(name, folder)
     processor = load_processor(name, folder)
     check_grid(name, entry.grid, processor)
     return VisionLanguageModel(
         name=name,
-        model=load_weights(architecture, folder, entry),
+        model=load_weights(architecture, folder, entry)
+        if random_seed is None
+        else random_weights(architecture, folder, entry, random_seed),
         processor=processor,
         grid=entry.grid,
         revision=entry.revision or "local folder",
-        weights_sha256=weights_sha256(folder.glob("*.safetensors")),
+        weights_sha256=weights_sha256(folder.glob("*.safetensors"))
+        if random_seed is None
+        else f"drawn with seed {random_seed}",
     )
 
 
@@ -124,11 +132,16 @@ def load_processor(name: str, folder: Path) -> StillImageProcessor:
 
 def load_weights(architecture: Any, folder: Path, entry: ModelEntry) -> Any:
     """The weights on their device, text attention captured, vision attention by the stock kernel."""
-    model = architecture.from_pretrained(
-        folder,
-        dtype=getattr(torch, entry.dtype),
-        attn_implementation={"text_config": KERNEL, "vision_config": "sdpa"},
-    )
+    model = architecture.from_pretrained(folder, dtype=getattr(torch, entry.dtype), attn_implementation=KERNELS)
+    return model.to(device_of(entry)).eval()
+
+
+def random_weights(architecture: Any, folder: Path, entry: ModelEntry, seed: int) -> Any:
+    """The architecture of a checkpoint with weights as its authors would draw them before training."""
+    config = architecture.config_class.from_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = architecture._from_config(config, dtype=getattr(torch, entry.dtype), attn_implementation=KERNELS)
     return model.to(device_of(entry)).eval()
 
 

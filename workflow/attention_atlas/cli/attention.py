@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from logging import Logger
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,14 @@ from typing import Annotated
 import typer
 
 from attention_atlas.cli.common import Log, Settings, logged, parse
+
+
+class Asked(StrEnum):
+    """What a shard holds."""
+
+    study = "study"
+    controls = "controls"
+    random_weights = "random_weights"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -31,28 +40,34 @@ def extract(
     scratch: Annotated[Path, typer.Option(help="Folder where finished batches outlive an interruption.")] = Path(
         "scratch"
     ),
+    asked: Annotated[
+        Asked, typer.Option(help="The study's own samples, its control conditions, or its samples of random weights.")
+    ] = Asked.study,
     log: Log = None,
 ) -> None:
     """Ask a model the samples of one shard and keep its attention.
 
-    Reads the sections extraction, generation and capture of the settings.
+    Reads the sections extraction, generation, capture, and for control conditions controls, of the settings.
     """
     with logged(log) as logger:
-        from attention_atlas.attention.extraction import ExtractionSettings, extract_shard
-        from attention_atlas.config import ModelEntry, checked
+        from attention_atlas.attention import control_conditions, extraction
+        from attention_atlas.config import Controls, ModelEntry, checked
 
-        with shown_progress(logger, f"{study.name} x {model}, shard {shard}") as progress:
-            told = extract_shard(
-                study,
-                shard,
-                shards,
-                model,
-                checked(ModelEntry, parse(model_entry), f"model {model!r}"),
-                ExtractionSettings.from_sections(parse(settings)),
-                scratch,
-                output,
-                progress,
-            )
+        sections = parse(settings)
+        wanted = extraction.ExtractionSettings.from_sections(sections)
+        if asked is Asked.study:
+            samples = extraction.own_samples(study, shard, shards)
+        else:
+            controls = checked(Controls, sections.get("controls", {}), "settings, controls")
+            if asked is Asked.controls:
+                samples = control_conditions.control_samples(study, shard, shards, controls)
+            else:
+                samples = control_conditions.samples_of_random_weights(study, shard, shards, controls.seed)
+                wanted = wanted.of_one_step()
+        title = f"{study.name} x {model}, shard {shard}" + ("" if asked is Asked.study else f", {asked.value}")
+        with shown_progress(logger, title) as progress:
+            entry = checked(ModelEntry, parse(model_entry), f"model {model!r}")
+            told = extraction.extract(samples, model, entry, wanted, scratch, output, progress)
         logger.info("%s", json.dumps(told))
 
 

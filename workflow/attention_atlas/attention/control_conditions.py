@@ -1,0 +1,29 @@
+"""What control conditions ask in a shard: the rows and pictures that the extraction is given instead of the study's."""
+
+from pathlib import Path
+
+from attention_atlas.attention.catalogue import CONTROL_MODULES
+from attention_atlas.attention.extraction import Asked, image_file, shard_rows
+from attention_atlas.config import Controls
+from attention_atlas.errors import AtlasError
+from attention_atlas.inputs.control_pictures import picture
+from attention_atlas.inputs.controls import control_rows, donors, rows_with_random_weights
+
+
+def control_samples(study_folder: Path, shard: str, shards: int, controls: Controls) -> Asked:
+    """The control samples of the study's images in a shard, ordered by picture: each is encoded once and forgotten."""
+    study, own = shard_rows(study_folder, shard, shards)
+    others = donors(study.samples["image"], controls.other_images, controls.seed)
+    rows = list(control_rows(study, controls, {row["image"] for row in own}, others))
+    if not rows:
+        raise AtlasError(
+            f"{study_folder / 'samples.csv'}: shard {shard} has no sample of {', '.join(controls.conditions)}: no "
+            "target and no known wording. Name targets or paraphrases, or leave these out of controls.conditions"
+        )
+    return Asked(study, sorted(rows, key=lambda row: row["image"]), picture, CONTROL_MODULES)
+
+
+def samples_of_random_weights(study_folder: Path, shard: str, shards: int, seed: int) -> Asked:
+    """A shard's own samples, asked of the same architecture with random weights."""
+    study, rows = shard_rows(study_folder, shard, shards)
+    return Asked(study, rows_with_random_weights(rows), image_file, CONTROL_MODULES, weights_seed=seed)

@@ -1,0 +1,137 @@
+"""Control conditions: what else is asked of which picture, from any study's tables; and what is right there.
+
+A control of a sample has the id "<sample>.<condition>" ("<sample>.other_image.<k>" for the k-th other image). Its
+picture is an image of the study, or has a name that says how it is made of one (see `inputs.control_pictures`).
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from attention_atlas.config import Controls
+from attention_atlas.inputs.shards import EXTRACTED_COLUMNS
+from attention_atlas.inputs.study import Study
+from attention_atlas.inputs.twins import control_objects
+
+RANDOM_WEIGHTS = "random_weights"
+# Conditions that ask no question of the study: their map is that of the first step.
+AT_FIRST_STEP = ("generic", RANDOM_WEIGHTS)
+Row = Mapping[Any, str]
+
+
+def source_of(sample_id: str, condition: str) -> str:
+    """The sample that a control is of; the sample itself where the condition is empty."""
+    return re.sub(rf"\.{re.escape(condition)}(\.\d+)?$", "", sample_id) if condition else sample_id
+
+
+def donors(images: Iterable[str], number: int, seed: int) -> dict[str, tuple[str, ...]]:
+    """The other images that each image's questions are asked of: those that follow it on a ring in random order.
+
+    Each image serves as often as any other, and one image more changes the draw of `number` images alone.
+    """
+    ring = sorted(set(images), key=lambda image: hashlib.sha256(f"{seed} {image}".encode()).digest())
+    number = min(number, len(ring) - 1)
+    return {
+        image: tuple(ring[(place + step) % len(ring)] for step in range(1, number + 1))
+        for place, image in enumerate(ring)
+    }
+
+
+def control_rows(
+    study: Study, controls: Controls, images: Collection[str], others: Mapping[str, Sequence[str]]
+) -> Iterator[Row]:
+    """The control samples of some of a study's images, as rows of what the extraction reads, image by image."""
+    objects = dict(list(study.objects.groupby("image", sort=False)))
+    none = study.objects.iloc[:0]
+    for image, samples in study.samples.groupby("image", sort=False):
+        if image in images:
+            for condition in controls.conditions:
+                if condition == "generic":
+                    yield control(samples.iloc[0], condition, str(image), controls.generic_query)
+                elif condition != RANDOM_WEIGHTS:
+                    for _, sample in samples.iterrows():
+                        yield from controls_of(sample, condition, controls, objects.get(image, none), others)
+
+
+def controls_of(
+    sample: pd.Series, condition: str, controls: Controls, objects: pd.DataFrame, others: Mapping[str, Sequence[str]]
+) -> Iterator[Row]:
+    """The controls of one sample in one condition: none where it has no target, or no paraphrase is known."""
+    image, query = sample["image"], sample["query"]
+    targets = sample["target_object"].split("+") if sample["target_object"] else []
+    if condition == "blank":
+        yield control(sample, condition, f"blank:{image}", query)
+    elif condition == "other_image":
+        for number, other in enumerate(others.get(image, ()), start=1):
+            yield control(sample, condition, f"like:{image}:{other}", query, number)
+    elif condition == "paraphrase":
+        wording = paraphrased(query, controls.paraphrases)
+        if wording is not None:
+            yield control(sample, condition, image, wording)
+    elif targets:
+        gone = targets if condition == "twin" else control_objects(objects, targets)
+        if gone:
+            yield control(sample, condition, f"without:{image}:{'+'.join(gone)}", query)
+
+
+def control(sample: pd.Series, condition: str, image: str, query: str, number: int = 0) -> Row:
+    """The row of one control."""
+    name = f"{sample['sample_id']}.{condition}" + (f".{number}" if number else "")
+    about = {"sample_id": name, "image": image, "query": query, "condition": condition}
+    return {column: about.get(column, sample[column]) for column in EXTRACTED_COLUMNS}
+
+
+def paraphrased(query: str, paraphrases: Mapping[str, str]) -> str | None:
+    """The other wording of a query by the first expression that matches all of it; None where none does."""
+    for expression, replacement in paraphrases.items():
+        found = re.fullmatch(expression, query)
+        if found:
+            return found.expand(replacement)
+    return None
+
+
+def rows_with_random_weights(rows: Iterable[Row]) -> list[Row]:
+    """A shard's own rows as those of the condition random_weights."""
+    return [
+        {
+            **{column: row[column] for column in EXTRACTED_COLUMNS},
+            "sample_id": f"{row['sample_id']}.{RANDOM_WEIGHTS}",
+            "condition": RANDOM_WEIGHTS,
+        }
+        for row in rows
+    ]
+
+
+def digest(study: Study, images: Collection[str], others: Mapping[str, Sequence[str]]) -> str:
+    """A hash of what the control samples of some images depend on beside the settings and the pictures."""
+    samples = study.samples[study.samples["image"].isin(images)]
+    objects = study.objects[study.objects["image"].isin(images)]
+    read = [
+        samples[[*EXTRACTED_COLUMNS, "target_object"]].values.tolist(),
+        objects.drop(columns=["line", "label", "colour"]).astype(str).values.tolist(),
+        {image: others.get(image, ()) for image in sorted(images)},
+    ]
+    return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:16]
+
+
+def expected_answers(study: Study, samples: pd.DataFrame, query_types: Mapping[str, Any]) -> dict[str, str]:
+    """The right answer of samples of any condition, empty where none is known; `samples` has sample_id, condition.
+
+    A paraphrase, and a picture without other objects, leave the answer as it is. Without its targets, a question has
+    the answer that its type declares (`without_target`), if it had one. Other pictures have answers that no one told.
+    """
+    asked = study.samples.set_index("sample_id")
+    found = {}
+    for name, condition in samples[["sample_id", "condition"]].itertuples(index=False):
+        source = asked.loc[source_of(name, condition)]
+        expected = source["expected_answer"]
+        if condition == "twin":
+            expected = query_types[source["query_type"]]["without_target"] if expected else ""
+        elif condition not in ("", "paraphrase", "control_twin"):
+            expected = ""
+        found[name] = expected
+    return found
