@@ -20,6 +20,7 @@ wildcard_constraints:
     study="|".join(sorted({study for study, _ in atlas.runs})),
     model="|".join(sorted({model for _, model in atlas.runs})),
     shard=r"\d{3}",
+    part="(?:/controls|/random_weights)?",  # of a run: the study itself, its control conditions, random weights
 
 
 include: "workflow/rules/inputs.smk"

@@ -61,7 +61,7 @@ def test_writing_keeps_an_edited_config(tmp_path):
 
 def test_the_shipped_settings_are_the_defaults_for_the_demo():
     assert load_settings(CONFIG / "config.yaml") == Settings.model_validate(
-        {"runs": [{"study": "shapes", "model": "shapes-tiny"}]}
+        {"runs": [{"study": "shapes", "model": "shapes-tiny"}], "capture": {"value_weighted": True}}
     )
 
 
@@ -295,6 +295,6 @@ def test_a_rule_passes_named_sections_as_json_in_one_order():
     text = section_json(settings, "pooling", "capture")
     assert text == section_json(settings, "capture", "pooling")
     assert json.loads(text) == {
-        "capture": {"full_samples": [], "keys": "vision", "rows": "last", "value_weighted": False},
+        "capture": {"full_samples": [], "keys": "vision", "rows": "last", "value_weighted": True},
         "pooling": {"heads": "max"},
     }

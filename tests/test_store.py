@@ -261,6 +261,7 @@ def test_the_manifest_lists_the_shards_with_their_hashes(tmp_path):
     assert json.loads(shards[0].with_name("manifest.json").read_text(encoding="utf-8")) == {
         "study": "planted",
         "model": "tiny",
+        "part": "",
         "schema_version": "1",
         "num_layers": LAYERS,
         "num_heads": HEADS,
@@ -280,6 +281,26 @@ def test_a_manifest_is_refused_where_files_lie_that_no_rule_makes(tmp_path):
         store.write_manifest(manifest, shards)
     assert str(caught.value).endswith(f"Remove them: rm {strangers[0]} '{strangers[1]}'")
     assert manifest.read_bytes() == before
+
+
+def test_a_part_of_a_run_has_a_manifest_of_its_own_beside_the_runs(tmp_path):
+    shards = write_run(tmp_path, [planted("a", 2)], shards=1)
+    part = shards[0].parent / "controls" / "000.nc"
+    store.write_shard(part, {GRID: node([planted("a.blank", 2)])})
+    store.write_manifest(part.with_name("manifest.json"), [part])
+    told = json.loads(part.with_name("manifest.json").read_text(encoding="utf-8"))
+    assert (told["study"], told["model"], told["part"]) == ("planted", "tiny", "controls")
+    store.write_manifest(shards[0].with_name("manifest.json"), shards)  # the part is no stranger
+    answers = tmp_path / "results/analysis/planted/tiny/controls/answers.parquet"
+    assert store.answers_path(part.parent) == answers
+    assert store.answers_path(shards[0].parent) == answers.parents[1] / "answers.parquet"
+
+
+def test_a_folder_that_no_rule_makes_is_refused_too(tmp_path):
+    shards = write_run(tmp_path, [planted("a", 2)], shards=1)
+    (shards[0].parent / "old").mkdir()
+    with pytest.raises(AtlasError, match=r"Remove them: rm -r .*old"):
+        store.write_manifest(shards[0].with_name("manifest.json"), shards)
 
 
 def test_a_manifest_is_refused_where_shards_are_missing(tmp_path):

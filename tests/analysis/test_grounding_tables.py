@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from attention_atlas import store
-from attention_atlas.analysis import grounding_summaries, transcript
+from attention_atlas.analysis import grounding_summaries, step_maps, transcript
 from attention_atlas.analysis.grounding_tables import grounding_table
 from attention_atlas.analysis.summaries import read_run
 from attention_atlas.analysis.targets import covers
@@ -12,7 +13,7 @@ from attention_atlas.config import Settings
 from attention_atlas.inputs.study import read_study
 from PIL import Image
 
-from ..synthetic import LAYERS, Planted, write_run, write_study
+from ..synthetic import LAYERS, Planted, node, write_run, write_study
 
 SETTINGS = Settings.model_validate({"runs": [{"study": "planted", "model": "tiny"}]}).model_dump(mode="json")
 WIDTHS = (1, 2, 4)
@@ -45,8 +46,22 @@ def make(root, samples):
     tree = store.open_shards(shards)
     described, tokens = transcript.samples_table(tree), transcript.tokens_table(tree)
     answers = transcript.judged(study, described, tokens, query_types)
-    table = grounding_table(tree, study, described, answers, SETTINGS)
-    return {"table": table, "samples": described, "tokens": tokens, "answers": answers, "tree": tree, "study": study}
+    nodes = nodes_of(tree, described, answers)
+    return {
+        "table": grounding_table(nodes, study, "max"),
+        "nodes": nodes,
+        "samples": described,
+        "tokens": tokens,
+        "answers": answers,
+        "tree": tree,
+        "study": study,
+    }
+
+
+def nodes_of(tree, described, answers):
+    """The step maps of a run, as if read from their file."""
+    made = step_maps.step_maps(tree, step_maps.steps_of(described, answers, "answer"))
+    return {node.name: node.to_dataset() for node in made.leaves}
 
 
 def value(table, score, layer, which="max", correction="raw"):
@@ -90,6 +105,55 @@ def test_baselines_stand_beside_every_sample(made):
     assert value(table, "enrichment", -1, "uniform") == pytest.approx(1.0)
 
 
+def controls_of(made, condition, width, numbers=(0,)):
+    """Step maps of a control condition of every q0 sample: even over the first `width` cells."""
+    ids = [f"image_{n}-q0.{condition}" + (f".{k}" if k else "") for n in range(8) for k in numbers]
+    maps = np.array([[width] * LAYERS] * 2)
+    samples = [
+        Planted(name, name.split("-")[0] + ".png", ["3", "<|im_end|>"], maps, condition=condition) for name in ids
+    ]
+    return {"grid_4x4": step_maps.node_maps(node(samples), pd.Series({name: [0] for name in ids}))}
+
+
+def test_the_same_text_on_other_images_is_scored_against_the_samples_own_target_and_averaged(made):
+    """One other map of one cell (mass 1 in the target), one even over sixteen (mass 1/4)."""
+    one, all_cells = (controls_of(made, "other_image", width, (number,)) for width, number in ((1, 1), (16, 2)))
+    both = {
+        "grid_4x4": xr.concat(
+            [one["grid_4x4"], all_cells["grid_4x4"]],
+            dim="sample",
+            data_vars="all",
+            join="exact",
+            compat="equals",
+            coords="different",
+        )
+    }
+    table = grounding_table(made["nodes"], made["study"], "max", both)
+    np.testing.assert_allclose(value(table, "mass", 1, "other_image"), (1 + 0.25) / 2)
+    assert (table.loc[table["map"] == "other_image", "sample_id"].value_counts() > 0).sum() == 8
+
+
+def test_random_weights_are_a_baseline_of_their_own(made):
+    table = grounding_table(made["nodes"], made["study"], "max", None, controls_of(made, "random_weights", 16))
+    np.testing.assert_allclose(value(table, "mass", 0, "random_weights"), 0.25)
+    np.testing.assert_allclose(value(table, "auroc", 0, "random_weights"), 0.5)
+
+
+def test_a_map_relative_to_itself_is_even_over_the_cells_that_it_takes(made):
+    """Generic maps of one cell: where the sample's own map is that one cell, the ratio is one there and 0 elsewhere."""
+    generic = controls_of(made, "generic", 1)
+    table = grounding_table(made["nodes"], made["study"], "max", generic)
+    np.testing.assert_allclose(value(table, "mass", 0, correction="relative"), 1.0)
+    # Two cells of 1/2 over (1, 0) + epsilon: all weight goes to the cell that the generic map leaves out.
+    np.testing.assert_allclose(value(table, "mass", 1, correction="relative"), 1.0, atol=1e-4)
+    assert "relative" not in set(made["table"]["correction"]), "without a generic query there is no such map"
+
+
+def test_the_best_attainable_iou_stands_beside(made):
+    """The target is four whole cells: a set of cells reaches it exactly."""
+    np.testing.assert_allclose(value(made["table"], "iou_area_matched", -1, "attainable"), 1.0)
+
+
 def test_the_mask_is_the_target_where_there_is_one(tmp_path):
     samples = [planted("image_0")]
     folder = write_study(tmp_path, samples)
@@ -103,10 +167,10 @@ def test_the_mask_is_the_target_where_there_is_one(tmp_path):
         "image_0.png,object_1,box,red,0,0,8,16,\n"
     )
     study = read_study(folder, SETTINGS["query_types"], images=())
-    node = store.open_shards(write_run(tmp_path, samples, shards=1))["grid_4x4"].to_dataset().load()
-    assert covers(study, node).reshape(4, 4).tolist() == [[0, 0, 0, 1]] * 4
+    maps = store.open_shards(write_run(tmp_path, samples, shards=1))["grid_4x4"].to_dataset().load()
+    assert covers(study, maps).reshape(4, 4).tolist() == [[0, 0, 0, 1]] * 4
     study.samples.loc[0, "target_object"] = "object_0+object_1"
-    assert covers(study, node).reshape(4, 4)[0].tolist() == [0.5, 0, 0, 1]
+    assert covers(study, maps).reshape(4, 4)[0].tolist() == [0.5, 0, 0, 1]
 
 
 def test_the_summary_is_the_mean_over_layers_then_over_images(made):
@@ -119,6 +183,9 @@ def test_the_summary_is_the_mean_over_layers_then_over_images(made):
     assert summary.loc["mass", "n"] == 8
     assert summary.loc["mass", "interval_note"] == "all values are equal"
     assert summary.loc["auroc", "uniform"] == pytest.approx(0.5)
+    # A map that every image shares is its own position mean: no difference, and nothing surely above it.
+    assert summary.loc["mass", "nearest_baseline"] == "position_mean"
+    assert summary.loc["mass", "above_nearest"] == pytest.approx(0)
     profile = grounding_summaries.grounding_profile(run, made["table"])
     assert profile.loc[profile["score"] == "auroc", "uniform"].tolist() == pytest.approx([0.5] * LAYERS)
     by_layer = profile[profile["score"] == "mass"].set_index("layer")["raw"]

@@ -11,6 +11,8 @@ from attention_atlas.config import ContrastEntry, ModelEntry, Models, QueryType,
 
 LONGEST_LINE = 160
 DEMO_RUNS = [{"study": "shapes", "model": "shapes-tiny"}]
+# The demo shows every correction; values weighted by their norms double the maps, so elsewhere they are an option.
+DEMO = {"runs": DEMO_RUNS, "capture": {"value_weighted": True}}
 HEADER = """\
 # Settings of Attention Atlas. Each is described in docs/settings.md; unknown keys are refused.
 # A new study or model is one line in `runs`; studies lie in data/<study>/, models in config/models.yaml.
@@ -46,7 +48,7 @@ def schema(section: type[Section]) -> str:
 
 def default_yaml() -> str:
     """The settings of the demo, each with its description."""
-    settings = Settings.model_validate({"runs": DEMO_RUNS})
+    settings = Settings.model_validate(DEMO)
     values = settings.model_dump(mode="json")
     values["runs"] = DEMO_RUNS
     return HEADER + "".join(f"\n{entry(name, values[name])}" for name in Settings.model_fields)

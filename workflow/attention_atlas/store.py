@@ -26,6 +26,8 @@ ROW_CONVENTION = (
     "(step 0 = last prompt position of the prefill, step s >= 1 = position of token s - 1)."
 )
 MANIFEST = "manifest.json"
+# Folders of a run beside its own shards: control conditions, random weights, and what interventions did.
+PARTS = ("controls", "random_weights", "interventions")
 # Level 1 costs a third of the time of level 4 and a few per cent of size.
 COMPRESSION: Mapping[str, Any] = {"zlib": True, "complevel": 1, "shuffle": True}
 STOP_REASONS = ("end_token", "max_new_tokens", "error")
@@ -212,20 +214,28 @@ def write_manifest(path: Path, shards: Iterable[Path]) -> None:
     missing = [str(shard) for shard in shards if not shard.is_file()]
     if missing:
         raise AtlasError(f"{', '.join(missing)}: there is no such shard; make it with snakemake before its manifest")
-    own = {name.resolve() for name in (*shards, path)}
+    own = {name.resolve() for name in (*shards, path, *(path.parent / part for part in PARTS))}
     strangers = sorted(name for name in path.parent.glob("[!.]*") if name.resolve() not in own)
     if strangers:
-        command = shlex.join(["rm", *map(str, strangers)])
+        remove = ["rm", "-r"] if any(name.is_dir() for name in strangers) else ["rm"]
+        command = shlex.join([*remove, *map(str, strangers)])
         raise AtlasError(f"no rule makes these files; they would be mistaken for results. Remove them: {command}")
     manifest = {
-        "study": path.parent.parent.name,
-        "model": path.parent.name,
+        **dict(zip(("study", "model", "part"), place_of(path.parent), strict=True)),
         "schema_version": SCHEMA_VERSION,
         **common_attributes(shards, ("num_layers", "num_heads", "weights_sha256")),
         "shards": {shard.name: file_sha256(shard) for shard in shards},
     }
     with replacing(path) as partial:
         partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def place_of(folder: Path) -> tuple[str, str, str]:
+    """Study, model and part (empty for the study's own samples) of a folder results/attention/<study>/<model>."""
+    folder = folder.absolute()
+    part = folder.name if folder.name in PARTS else ""
+    run = folder.parent if part else folder
+    return run.parent.name, run.name, part
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
@@ -304,8 +314,9 @@ def open_run(folder: str | Path) -> xr.DataTree:
 
 def answers_path(folder: Path) -> Path:
     """The answers table beside a run: results/analysis/<study>/<model>/answers.parquet."""
-    absolute = folder.absolute()
-    return absolute.parents[2] / "analysis" / absolute.parent.name / absolute.name / "answers.parquet"
+    study, model, part = place_of(folder)
+    results = folder.absolute().parents[3 if part else 2]
+    return results / "analysis" / study / model / part / "answers.parquet"
 
 
 def with_answers(tree: xr.DataTree, answers: pd.DataFrame) -> xr.DataTree:

@@ -11,6 +11,7 @@ from typing import Any
 from attention_atlas import config
 from attention_atlas.config import ModelEntry, Settings
 from attention_atlas.errors import AtlasError
+from attention_atlas.inputs import controls
 from attention_atlas.inputs import shards as sharding
 from attention_atlas.inputs.study import read_study
 from attention_atlas.provenance import module_path
@@ -36,6 +37,8 @@ class Workflow:
             run.study: read_study(Path("data", run.study), query_types, images=()) for run in self.settings.runs
         }
         self._shards = cache(lambda study: sharding.shards_of(f"data/{study}/samples.csv", self.settings.shards))
+        self._donors = cache(self._donors_of)
+        self._control_shards = cache(self._control_shards_of)
 
     def sections(self, *names: str) -> str:
         """Sections of the settings as JSON: what a rule passes to its command, and compares."""
@@ -59,14 +62,68 @@ class Workflow:
             )
         return sorted(found)
 
-    def masks(self, study: str) -> list[str]:
-        """The mask files of a study's objects."""
+    def masks(self, study: str, shard: str | None = None) -> list[str]:
+        """The mask files of the objects of a study, or of one shard's images."""
         objects = self._studies[study].objects
+        if shard is not None:
+            objects = objects[objects["image"].isin(self._images_of(study, shard))]
         return sorted(f"data/{study}/masks/{mask}" for mask in objects.get("mask", []) if mask)
 
     def rows_digest(self, study: str, shard: str) -> str:
         """A hash of what the extraction reads of a shard's rows."""
         return sharding.digest(self._shards(study)[shard])
+
+    def control_images(self, study: str, shard: str) -> list[str]:
+        """The image files that the control conditions of a shard are made of: its own and those its questions visit."""
+        others = {other for image in self._images_of(study, shard) for other in self._donors(study).get(image, ())}
+        return sorted({*self.images(study, shard), *(f"data/{study}/images/{other}" for other in others)})
+
+    def control_digest(self, study: str, shard: str) -> str:
+        """A hash of what the control samples of a shard depend on in the study's tables."""
+        return controls.digest(self._studies[study], self._images_of(study, shard), self._donors(study))
+
+    def control_shards(self, study: str) -> list[str]:
+        """The shards that have any control sample."""
+        return self._control_shards(study)
+
+    def _images_of(self, study: str, shard: str) -> set[str]:
+        return {row["image"] for row in self._shards(study)[shard]}
+
+    def _donors_of(self, study: str) -> dict[str, tuple[str, ...]]:
+        wanted = self.settings.controls
+        if "other_image" not in wanted.conditions:
+            return {}
+        return controls.donors(self._studies[study].samples["image"], wanted.other_images, wanted.seed)
+
+    def _control_shards_of(self, study: str) -> list[str]:
+        asked = self._studies[study], self.settings.controls
+        return [
+            shard
+            for shard in self._shards(study)
+            if any(controls.control_rows(*asked, self._images_of(study, shard), self._donors(study)))
+        ]
+
+    def parts(self, study: str) -> list[str]:
+        """What beside the study itself is asked of its models, as ends of the paths of their results."""
+        random = controls.RANDOM_WEIGHTS in self.settings.controls.conditions
+        return [*(["/controls"] if self.control_shards(study) else []), *(["/random_weights"] if random else [])]
+
+    def part(self, study: str, model: str, part: str, name: str) -> list[str]:
+        """A result of a part of a run, as a list of one; none where the settings leave that part out."""
+        made = part in self.parts(study)
+        return [f"results/analysis/{study}/{model}{part}/{name}"] if made else []
+
+    def given(self, option: str, study: str, model: str, part: str, name: str) -> str:
+        """The option of a command that names such a result, empty where there is none."""
+        return " ".join(f"{option} {path}" for path in self.part(study, model, part, name))
+
+    def manifests(self) -> list[str]:
+        """The manifests of every run and part."""
+        return [
+            f"results/attention/{study}/{model}{part}/manifest.json"
+            for study, model in self.runs
+            for part in ["", *self.parts(study)]
+        ]
 
     def entry(self, study: str, model: str) -> ModelEntry:
         """The model entry of a run."""
@@ -88,9 +145,14 @@ class Workflow:
             for chosen in product(*values.values())
         ]
 
-    def maps(self, study: str, model: str) -> list[str]:
-        """The shards of a run, as files."""
-        return [f"results/attention/{study}/{model}/{shard}.nc" for shard in self.shards(study)]
+    def maps(self, study: str, model: str, part: str = "") -> list[str]:
+        """The shards of a run, or of a part of it, as files."""
+        shards = self.control_shards(study) if part == "/controls" else self.shards(study)
+        return [f"results/attention/{study}/{model}{part}/{shard}.nc" for shard in shards]
+
+    def all_maps(self) -> list[str]:
+        """The shards of every run and part."""
+        return [path for run in self.runs for part in ["", *self.parts(run[0])] for path in self.maps(*run, part)]
 
 
 def settings_of(given: Mapping[str, Any]) -> Settings:

@@ -3,15 +3,15 @@
 
 rule transcript:
     input:
-        maps=lambda w: atlas.maps(w.study, w.model),
+        maps=lambda w: atlas.maps(w.study, w.model, w.part),
         code=modules(analysis.STEPS["transcript"].modules),
     output:
-        samples="results/analysis/{study}/{model}/samples.parquet",
-        tokens="results/analysis/{study}/{model}/tokens.parquet",
+        samples="results/analysis/{study}/{model}{part}/samples.parquet",
+        tokens="results/analysis/{study}/{model}{part}/tokens.parquet",
     log:
-        "logs/transcript/{study}/{model}.log",
+        "logs/transcript/{study}/{model}{part}.log",
     benchmark:
-        "logs/transcript/{study}/{model}.tsv"
+        "logs/transcript/{study}/{model}{part}.tsv"
     conda:
         "../../envs/atlas.yaml"
     shell:
@@ -21,15 +21,15 @@ rule transcript:
 rule answers:
     input:
         study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
-        samples="results/analysis/{study}/{model}/samples.parquet",
-        tokens="results/analysis/{study}/{model}/tokens.parquet",
+        samples="results/analysis/{study}/{model}{part}/samples.parquet",
+        tokens="results/analysis/{study}/{model}{part}/tokens.parquet",
         code=modules(analysis.STEPS["answers"].modules),
     output:
-        "results/analysis/{study}/{model}/answers.parquet",
+        "results/analysis/{study}/{model}{part}/answers.parquet",
     log:
-        "logs/answers/{study}/{model}.log",
+        "logs/answers/{study}/{model}{part}.log",
     benchmark:
-        "logs/answers/{study}/{model}.tsv"
+        "logs/answers/{study}/{model}{part}.tsv"
     conda:
         "../../envs/atlas.yaml"
     params:
@@ -37,6 +37,27 @@ rule answers:
     shell:
         "atlas answers --study data/{wildcards.study} --samples {input.samples} --tokens {input.tokens} "
         "--settings {params.settings:q} --output {output} --log {log}"
+
+
+rule step_maps:
+    input:
+        maps=lambda w: atlas.maps(w.study, w.model, w.part),
+        samples="results/analysis/{study}/{model}{part}/samples.parquet",
+        answers="results/analysis/{study}/{model}{part}/answers.parquet",
+        code=modules(analysis.STEPS["step_maps"].modules),
+    output:
+        "results/analysis/{study}/{model}{part}/step_maps.nc",
+    log:
+        "logs/step_maps/{study}/{model}{part}.log",
+    benchmark:
+        "logs/step_maps/{study}/{model}{part}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections(*analysis.STEPS["step_maps"].settings),
+    shell:
+        "atlas step-maps --samples {input.samples} --answers {input.answers} --settings {params.settings:q} "
+        "--output {output} --log {log} {input.maps}"
 
 
 rule focus:
@@ -125,11 +146,11 @@ rule selected_maps:
 
 rule ground:
     input:
-        maps=lambda w: atlas.maps(w.study, w.model),
+        maps="results/analysis/{study}/{model}/step_maps.nc",
+        controls=lambda w: atlas.part(w.study, w.model, "/controls", "step_maps.nc"),
+        random=lambda w: atlas.part(w.study, w.model, "/random_weights", "step_maps.nc"),
         study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
         masks=lambda w: atlas.masks(w.study),
-        samples="results/analysis/{study}/{model}/samples.parquet",
-        answers="results/analysis/{study}/{model}/answers.parquet",
         code=modules(analysis.STEPS["ground"].modules),
     output:
         "results/analysis/{study}/{model}/grounding_scores.parquet",
@@ -141,9 +162,15 @@ rule ground:
         "../../envs/atlas.yaml"
     params:
         settings=atlas.sections(*analysis.STEPS["ground"].settings),
+        controls=lambda w: atlas.given(
+            "--controls", w.study, w.model, "/controls", "step_maps.nc"
+        ),
+        random=lambda w: atlas.given(
+            "--random-weights", w.study, w.model, "/random_weights", "step_maps.nc"
+        ),
     shell:
-        "atlas ground --study data/{wildcards.study} --samples {input.samples} --answers {input.answers} "
-        "--settings {params.settings:q} --output {output} --log {log} {input.maps}"
+        "atlas ground --maps {input.maps} {params.controls} {params.random} --study data/{wildcards.study} "
+        "--settings {params.settings:q} --output {output} --log {log}"
 
 
 rule compare:

@@ -1,4 +1,5 @@
-# Phase attention: a study and a model -> results/attention/<study>/<model>/{<shard>.nc, manifest.json}.
+# Phase attention: a study and a model -> results/attention/<study>/<model>/{<shard>.nc, manifest.json}, and the same in
+# controls/ and random_weights/ below it.
 
 
 rule extract:
@@ -28,14 +29,70 @@ rule extract:
         "--output {output} --log {log}"
 
 
+rule extract_controls:
+    input:
+        study=ancient(["data/{study}/samples.csv", "data/{study}/objects.csv"]),
+        images=lambda w: atlas.control_images(w.study, w.shard),
+        masks=lambda w: atlas.masks(w.study, w.shard),
+        weights=lambda w: atlas.weights(w.study, w.model),
+        lock="envs/requirements.lock",
+        code=modules(attention.CONTROL_MODULES),
+    output:
+        "results/attention/{study}/{model}/controls/{shard}.nc",
+    log:
+        "logs/extract_controls/{study}/{model}/{shard}.log",
+    benchmark:
+        "logs/extract_controls/{study}/{model}/{shard}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    threads: atlas.settings.extraction.threads
+    params:
+        rows=lambda w: atlas.control_digest(w.study, w.shard),
+        entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
+        shards=atlas.settings.shards,
+        settings=atlas.sections(*attention.CONTROL_SETTINGS),
+    shell:
+        "atlas extract --asked controls --study data/{wildcards.study} --shard {wildcards.shard} "
+        "--shards {params.shards} --model {wildcards.model} --model-entry {params.entry:q} "
+        "--settings {params.settings:q} --output {output} --log {log}"
+
+
+rule extract_random_weights:
+    input:
+        samples=ancient("data/{study}/samples.csv"),
+        images=lambda w: atlas.images(w.study, w.shard),
+        weights=lambda w: atlas.weights(w.study, w.model),
+        lock="envs/requirements.lock",
+        code=modules(attention.CONTROL_MODULES),
+    output:
+        "results/attention/{study}/{model}/random_weights/{shard}.nc",
+    log:
+        "logs/extract_random_weights/{study}/{model}/{shard}.log",
+    benchmark:
+        "logs/extract_random_weights/{study}/{model}/{shard}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    threads: atlas.settings.extraction.threads
+    params:
+        rows=lambda w: atlas.rows_digest(w.study, w.shard),
+        entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
+        shards=atlas.settings.shards,
+        settings=atlas.sections(*attention.EXTRACTION_SETTINGS),
+        seed=atlas.settings.controls.seed,
+    shell:
+        "atlas extract --asked random_weights --seed {params.seed} --study data/{wildcards.study} "
+        "--shard {wildcards.shard} --shards {params.shards} --model {wildcards.model} "
+        "--model-entry {params.entry:q} --settings {params.settings:q} --output {output} --log {log}"
+
+
 rule manifest:
     input:
-        shards=lambda w: atlas.maps(w.study, w.model),
+        shards=lambda w: atlas.maps(w.study, w.model, w.part),
         code=modules(attention.MANIFEST_MODULES),
     output:
-        "results/attention/{study}/{model}/manifest.json",
+        "results/attention/{study}/{model}{part}/manifest.json",
     log:
-        "logs/manifest/{study}/{model}.log",
+        "logs/manifest/{study}/{model}{part}.log",
     conda:
         "../../envs/atlas.yaml"
     shell:
@@ -45,5 +102,5 @@ rule manifest:
 rule attention:
     input:
         [f"results/attention/{study}/study.json" for study, _ in atlas.runs],
-        atlas.of_each_run("results/attention/{study}/{model}/manifest.json"),
-        [path for run in atlas.runs for path in atlas.maps(*run)],
+        atlas.manifests(),
+        atlas.all_maps(),

@@ -13,7 +13,8 @@ class Step:
 
 STEPS = {
     "transcript": Step(("analysis.transcript", "analysis.rows", "store")),
-    "answers": Step(("analysis.transcript", "inputs.answers", "inputs.study"), ("query_types",)),
+    "answers": Step(("analysis.transcript", "inputs.answers", "inputs.controls", "inputs.study"), ("query_types",)),
+    "step_maps": Step(("analysis.step_maps", "analysis.steps", "store"), ("steps",)),
     "focus": Step(("analysis.focus", "analysis.pooling", "analysis.rows", "store")),
     "mass": Step(("analysis.transcript", "analysis.rows", "store")),
     "summaries": Step(
@@ -30,9 +31,9 @@ STEPS = {
     "ground": Step(
         (
             *("analysis.grounding_tables", "analysis.grounding", "analysis.corrections", "analysis.targets"),
-            *("analysis.focus", "analysis.pooling", "analysis.steps", "inputs.study", "store"),
+            *("analysis.step_maps", "analysis.focus", "analysis.pooling", "inputs.controls", "inputs.study"),
         ),
-        ("query_types", "steps"),
+        ("pooling", "query_types"),
     ),
     "compare": Step(
         (

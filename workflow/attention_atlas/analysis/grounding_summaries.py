@@ -1,4 +1,8 @@
-"""Grounding per query: means over images of each score, raw and corrected side by side, with baselines beside them."""
+"""Grounding per query: means over images of each score, raw and corrected side by side, with baselines beside them.
+
+In the summary the raw map is held against each baseline on the same images: the row tells the nearest one, that with
+the least lower end of the interval of the paired difference; where this is above 0 the map is above every baseline.
+"""
 
 from typing import Any
 
@@ -6,10 +10,13 @@ import numpy as np
 import pandas as pd
 
 from attention_atlas.analysis.grounding_tables import CORRECTIONS
-from attention_atlas.analysis.statistics import mean_intervals
+from attention_atlas.analysis.statistics import MeanInterval, mean_intervals
 from attention_atlas.analysis.summaries import Run, interval_columns, note_of
 
-FIXED_BASELINES = ("uniform", "gaussian")
+# Maps that every layer has, beside the corrected ones; and those without layers, with the best that can be attained.
+LAYER_BASELINES = ("position_mean", "other_image", "random_weights")
+FIXED_BASELINES = ("uniform", "gaussian", "attainable")
+BASELINES = (*LAYER_BASELINES, "uniform", "gaussian")
 
 
 def grounding_profile(run: Run, grounding: pd.DataFrame) -> pd.DataFrame:
@@ -23,7 +30,39 @@ def grounding_summary(run: Run, grounding: pd.DataFrame) -> pd.DataFrame:
     scored = with_query(run, grounding)
     keys = ["query_id", "image", "sample_id", "map", "correction", "score"]
     over_layers = scored[scored["layer"] >= 0].groupby(keys, observed=True)["value"].agg(lambda v: v.mean(skipna=False))
-    return rows_of(run, over_layers.reset_index(), scored[scored["layer"] < 0], [])
+    fixed = scored[scored["layer"] < 0]
+    table = rows_of(run, over_layers.reset_index(), fixed, [])
+    nearest = nearest_baselines(run, over_layers.reset_index(), fixed)
+    return table.merge(nearest, on=["query_id", "score"], how="left")
+
+
+def nearest_baselines(run: Run, scored: pd.DataFrame, fixed: pd.DataFrame) -> pd.DataFrame:
+    """The baseline that each query's raw map is least surely above, with the paired difference and its interval."""
+    own = scored[(scored["map"] == run.heads) & (scored["correction"] == "raw")]
+    others = pd.concat([scored[scored["map"].isin(LAYER_BASELINES)], fixed[fixed["map"].isin(BASELINES)]])
+    keys = ["query_id", "image", "sample_id", "score"]
+    pairs = others.merge(own[[*keys, "value"]], on=keys, suffixes=("", "_own"))
+    pairs = pairs.assign(difference=pairs["value_own"] - pairs["value"])
+    by_image = pairs.groupby(["query_id", "image", "score", "map"])["difference"].mean()
+    rows = []
+    for query_id, values in by_image.groupby(level="query_id"):
+        intervals = mean_intervals(values.droplevel("query_id").unstack(["score", "map"]), run.settings["statistics"])
+        for score in dict.fromkeys(key[0] for key in intervals):
+            own_intervals = {key[1]: interval for key, interval in intervals.items() if key[0] == score}
+            name = min(own_intervals, key=lambda label: surely_above(own_intervals[label]))
+            above = interval_columns("above_nearest", own_intervals[name])
+            rows.append({"query_id": query_id, "score": score, "nearest_baseline": name, **above})
+    return pd.DataFrame(
+        rows, columns=["query_id", "score", "nearest_baseline", *interval_columns("above_nearest", NONE)]
+    )
+
+
+NONE = MeanInterval(np.nan, np.nan, np.nan, 0, "")
+
+
+def surely_above(interval: MeanInterval) -> float:
+    """The lower end of an interval; the mean where there is none."""
+    return interval.mean if np.isnan(interval.low) else interval.low
 
 
 def with_query(run: Run, grounding: pd.DataFrame) -> pd.DataFrame:
@@ -35,8 +74,8 @@ def with_query(run: Run, grounding: pd.DataFrame) -> pd.DataFrame:
 
 def rows_of(run: Run, scored: pd.DataFrame, fixed: pd.DataFrame, further: list[str]) -> pd.DataFrame:
     """A row per query and score (and layer): both versions of the pooled map with intervals, and the baselines."""
-    chosen = scored[scored["map"].isin([run.heads, "position_mean"])]
-    version = np.where(chosen["map"] == "position_mean", "position_mean", chosen["correction"])
+    chosen = scored[scored["map"].isin([run.heads, *LAYER_BASELINES])]
+    version = np.where(chosen["map"] == run.heads, chosen["correction"], chosen["map"])
     by_image = (
         chosen.assign(version=version).groupby(["query_id", "image", "score", *further, "version"])["value"].mean()
     )
@@ -46,7 +85,7 @@ def rows_of(run: Run, scored: pd.DataFrame, fixed: pd.DataFrame, further: list[s
         wide = values.droplevel("query_id").unstack(["score", *further, "version"])
         intervals = mean_intervals(wide, run.settings["statistics"])
         for key in dict.fromkeys(column[:-1] for column in wide.columns):
-            shown = {name: interval_columns(name, intervals[*key, name]) for name in CORRECTIONS}
+            shown = {name: interval_columns(name, intervals.get((*key, name), NONE)) for name in CORRECTIONS}
             rows.append(
                 {
                     "query_id": query_id,
@@ -54,7 +93,7 @@ def rows_of(run: Run, scored: pd.DataFrame, fixed: pd.DataFrame, further: list[s
                     "n": intervals[*key, "raw"].n,
                     "undefined": int(undefined[query_id, *key]),
                     **{column: value for part in shown.values() for column, value in part.items()},
-                    "position_mean": intervals[*key, "position_mean"].mean,
+                    **{name: intervals.get((*key, name), NONE).mean for name in LAYER_BASELINES},
                     "interval_note": note_of(intervals[*key, "raw"]),
                     **baseline_means(fixed, query_id, key[0]),
                 }

@@ -1,91 +1,104 @@
 """Grounding of a run: scores of every map that has a target, raw and corrected, and of the baselines beside them."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attention_atlas.analysis import corrections, grounding
-from attention_atlas.analysis.focus import normalised
+from attention_atlas.analysis import corrections, grounding, step_maps
 from attention_atlas.analysis.pooling import HEAD_POOLINGS
-from attention_atlas.analysis.steps import selected_steps
 from attention_atlas.analysis.targets import covers
+from attention_atlas.inputs.controls import RANDOM_WEIGHTS, source_of
 from attention_atlas.inputs.study import Study
 
 KEYS = ["sample_id", "layer", "map", "correction", "score"]
-READ = ["attention", "vision_mass", "image", "condition", "image_height", "image_width", "row_edge", "col_edge"]
-CORRECTIONS = ("raw", "without_sinks")
+CORRECTIONS = ("raw", "without_sinks", "relative", "value_weighted")
+ATTAINABLE = {
+    **dict.fromkeys(("iou_mean", "iou_otsu", "iou_percentile"), grounding.attainable_iou),
+    "iou_area_matched": grounding.attainable_iou_area_matched,
+}
+Nodes = Mapping[str, xr.Dataset]
 
 
 def grounding_table(
-    tree: xr.DataTree, study: Study, samples: pd.DataFrame, answers: pd.DataFrame, settings: Mapping[str, Any]
+    nodes: Nodes, study: Study, how: str, controls: Nodes | None = None, random_weights: Nodes | None = None
 ) -> pd.DataFrame:
     """Long table: sample_id, layer, map ("max", "mean", "head 0", ...), correction, score, value.
 
-    Maps are those of the selected step, the mean over steps where the selector picks several. The baselines are rows
-    with `map` "uniform", "gaussian" (layer -1, no correction) and "position_mean" (every layer, heads pooled by max).
-    Samples without a target or without such a step have no rows.
+    `nodes` are the study's own step maps; a correction that needs what is not there (a generic query, value weights)
+    has no rows. The baselines are rows with `map` "position_mean", "other_image", "random_weights" (every layer, heads
+    pooled by `how`), "uniform", "gaussian", and "attainable", the best that a set of cells reaches (layer -1).
+    Samples without a target or without a selected step have no rows.
     """
-    steps = selected_steps(samples, answers, settings["steps"]["selector"]).groupby("sample_id")["step"].agg(list)
-    parts = [part for node in tree.leaves for part in node_parts(node.to_dataset(), study, steps)]
+    generic = step_maps.of_condition(dict(controls or {}), "generic")
+    baselines = {
+        "other_image": step_maps.of_condition(dict(controls or {}), "other_image"),
+        RANDOM_WEIGHTS: dict(random_weights or {}),
+    }
+    parts = [
+        part
+        for name, node in step_maps.of_condition(dict(nodes), "").items()
+        for part in node_parts(
+            node, study, how, generic.get(name), {label: other.get(name) for label, other in baselines.items()}
+        )
+    ]
     if not parts:
         return pd.DataFrame({**{key: pd.Series(dtype=object) for key in KEYS}, "value": pd.Series(dtype=float)})
     table = pd.concat(parts, ignore_index=True).sort_values(KEYS, ignore_index=True)
     return table.astype({name: "category" for name in KEYS if name != "layer"})[[*KEYS, "value"]]
 
 
-def node_parts(node: xr.Dataset, study: Study, steps: pd.Series) -> Iterator[pd.DataFrame]:
+def node_parts(
+    node: xr.Dataset,
+    study: Study,
+    how: str,
+    generic: xr.Dataset | None,
+    baselines: Mapping[str, xr.Dataset | None],
+) -> Iterator[pd.DataFrame]:
     """The rows of one grid."""
-    node = node[READ].load()
     cover = covers(study, node)
-    has_step = np.isin(node["sample"].values, steps.index)
-    own = node["condition"].values == ""
-    chosen = np.flatnonzero(has_step & own)
-    if not chosen.size or not np.isfinite(cover[chosen]).any():
+    targeted = np.isfinite(cover).all(axis=-1)
+    if not targeted.any():
         return
-    attention, mass = selected_rows(node.isel(sample=chosen), steps)
     grid = (node.sizes["row"], node.sizes["col"])
-    p = normalised(attention)  # sample, layer, head, cell
-    bias = bias_of(p, node["image"].values[chosen])
-    targeted = np.isfinite(cover[chosen]).all(axis=-1)
-    names, c = node["sample"].values[chosen][targeted], cover[chosen][targeted]
-    layers = node["layer"].values
-    corrected = corrections.without_sinks(p, bias.mean, bias.standard_error)
-    for correction, heads in (("raw", p), ("without_sinks", corrected)):
+    names, c, layers = node["sample"].values[targeted], cover[targeted], node["layer"].values
+    mass = node["vision_mass"].values
+    heads_by_correction = step_maps.head_maps(node, generic)
+    for correction, heads in heads_by_correction.items():
         for label, maps in maps_of(heads[targeted], mass[targeted]):
             yield rows(names, layers, label, correction, grounding.scores(maps, c[:, None], grid))
-    position = corrections.pooled(bias.mean[targeted], mass[targeted], "max")
+    bias = step_maps.bias_of(heads_by_correction["raw"], node["image"].values)
+    position = corrections.pooled(bias.mean[targeted], mass[targeted], how)
     yield rows(names, layers, "position_mean", "raw", grounding.scores(position, c[:, None], grid))
+    for label, other in baselines.items():
+        if other is not None:
+            yield from baseline_rows(other, dict(zip(names, c, strict=True)), label, how, grid)
     fixed = {
         "uniform": grounding.uniform_scores(c, grid),
         "gaussian": grounding.scores(np.broadcast_to(grounding.gaussian_map(grid), c.shape), c, grid),
+        "attainable": {score: best(c) for score, best in ATTAINABLE.items()},
     }
     for label, values in fixed.items():
         yield rows(names, np.array([-1]), label, "raw", {score: one[:, None] for score, one in values.items()})
 
 
-def selected_rows(node: xr.Dataset, steps: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (sample, layer, head, cell) and vision mass (sample, layer, head) at each sample's own steps."""
-    wanted = np.zeros((node.sizes["sample"], node.sizes["step"]), dtype=bool)
-    for number, name in enumerate(node["sample"].values):
-        wanted[number, steps[name]] = True
-    attention = node["attention"].transpose("sample", "step", "layer", "head", "row", "col").values
-    mass = node["vision_mass"].transpose("sample", "step", "layer", "head").values
-    flat = attention.reshape(*attention.shape[:4], -1)
-    weights = wanted / wanted.sum(axis=1, keepdims=True)
-    chosen = [np.tensordot(weights[n][wanted[n]], flat[n][wanted[n]], axes=1) for n in range(len(flat))]
-    masses = [np.tensordot(weights[n][wanted[n]], mass[n][wanted[n]], axes=1) for n in range(len(flat))]
-    return np.stack(chosen), np.stack(masses)
-
-
-def bias_of(p: np.ndarray, image: np.ndarray) -> corrections.PositionBias:
-    """The position bias that applies to each sample: that of the other images."""
-    means, labels = corrections.image_means(p, image)
-    bias = corrections.position_bias(means)
-    own = np.searchsorted(labels, image)
-    return corrections.PositionBias(bias.mean[own], bias.standard_error[own])
+def baseline_rows(
+    other: xr.Dataset, cover: Mapping[str, np.ndarray], label: str, how: str, grid: tuple[int, int]
+) -> Iterator[pd.DataFrame]:
+    """Scores of the maps of a condition against the targets of the samples that they are of, averaged a sample."""
+    conditions = other["condition"].values
+    sources = np.array(
+        [source_of(*pair) for pair in zip(other["sample"].values, conditions, strict=True)], dtype=object
+    )
+    kept = np.flatnonzero([source in cover for source in sources])
+    if not kept.size:
+        return
+    maps = step_maps.pooled_maps(other.isel(sample=kept), how)["raw"]
+    c = np.stack([cover[source] for source in sources[kept]])
+    scores = grounding.scores(maps, c[:, None], grid)
+    table = rows(sources[kept], other["layer"].values, label, "raw", scores)
+    yield table.groupby(KEYS, sort=False, as_index=False)["value"].mean()
 
 
 def maps_of(heads: np.ndarray, mass: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -12,12 +12,24 @@ import xarray as xr
 
 from attention_atlas.analysis import corrections
 from attention_atlas.analysis.focus import normalised
+from attention_atlas.analysis.steps import selected_steps
+from attention_atlas.inputs.controls import AT_FIRST_STEP
 
 MAPS = ("attention", "value_weighted_attention")
 DESCRIBED = (
     *("image", "query_id", "query_type", "condition"),
     *("image_height", "image_width", "row_edge", "col_edge"),
 )
+
+
+def steps_of(samples: pd.DataFrame, answers: pd.DataFrame, selector: str) -> pd.DataFrame:
+    """The steps of samples of any condition by the selector; of those that ask no question of the study, the first."""
+    at_first = samples["condition"].isin(AT_FIRST_STEP)
+    parts = [
+        selected_steps(samples[~at_first], answers, selector),
+        selected_steps(samples[at_first], answers, "first"),
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def step_maps(tree: xr.DataTree, steps: pd.DataFrame) -> xr.DataTree:
@@ -58,6 +70,14 @@ def read(path: Path) -> dict[str, xr.Dataset]:
     """The nodes of a file of step maps, in memory, by their names."""
     with xr.open_datatree(path, engine="netcdf4") as tree:
         return {node.name or "": node.to_dataset().load() for node in tree.leaves}
+
+
+def of_condition(nodes: dict[str, xr.Dataset], condition: str) -> dict[str, xr.Dataset]:
+    """The nodes with the maps of one condition alone; grids without any are left out."""
+    chosen = {
+        name: node.isel(sample=np.flatnonzero(node["condition"].values == condition)) for name, node in nodes.items()
+    }
+    return {name: node for name, node in chosen.items() if node.sizes["sample"]}
 
 
 def head_maps(node: xr.Dataset, generic: xr.Dataset | None = None) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import xarray as xr
 
 from attention_atlas.analysis.rows import layer_rows, step_rows
 from attention_atlas.inputs import answers
+from attention_atlas.inputs.controls import expected_answers, source_of
 from attention_atlas.inputs.study import Study
 from attention_atlas.store import MASS_VARIABLES
 
@@ -45,18 +46,20 @@ def mass_table(tree: xr.DataTree) -> pd.DataFrame:
 
 
 def judged(study: Study, samples: pd.DataFrame, tokens: pd.DataFrame, query_types: dict) -> pd.DataFrame:
-    """The answers table of a run (design of the dataset): answers found in the text, held against those expected."""
+    """The answers table of a run (design of the dataset): answers found in the text, held against those expected.
+
+    Samples may be of control conditions, whose expected answers follow from the study's (inputs.controls).
+    """
     texts = tokens["token_text"].where(~tokens["token_text"].str.fullmatch(SPECIAL_TOKEN), "")
     texts_of = texts.groupby(tokens["sample_id"], sort=False).agg(list)
-    asked = study.samples.set_index("sample_id")
+    expected = expected_answers(study, samples, query_types)
+    asked = study.samples.set_index("sample_id")["query_type"]
     rows = []
     for sample in samples.itertuples():
         if sample.error:
             row = answers.failed_row()
         else:
-            known = asked.loc[sample.sample_id]
-            row = answers.judge(
-                texts_of[sample.sample_id], known["expected_answer"], query_types[known["query_type"]]["answers"]
-            )
+            vocabulary = query_types[asked[source_of(sample.sample_id, sample.condition)]]["answers"]
+            row = answers.judge(texts_of[sample.sample_id], expected[sample.sample_id], vocabulary)
         rows.append({"sample_id": sample.sample_id, **row})
     return answers.answers_table(rows)

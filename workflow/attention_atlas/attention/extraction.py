@@ -56,10 +56,9 @@ class ExtractionSettings:
             checked(Capture, sections.get("capture", {}), "settings, capture"),
         )
 
-    def of_one_step(self) -> "ExtractionSettings":
-        """The same for a model whose answers mean nothing: one token, no whole matrices."""
-        generation = self.generation.model_copy(update={"max_new_tokens": 1})
-        return replace(self, generation=generation, capture=Capture(value_weighted=self.capture.value_weighted))
+    def plain(self, **generation: int) -> "ExtractionSettings":
+        """The same for control conditions: nothing kept but the rows on vision tokens."""
+        return replace(self, generation=self.generation.model_copy(update=generation), capture=Capture())
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data, to be compared and recorded."""

@@ -10,12 +10,13 @@ from attention_atlas.cli.common import Log, Settings, logged, parse
 Shards = Annotated[list[Path], typer.Argument(help="The shards of the run.")]
 Table = Annotated[Path, typer.Option(help="A table of the run (parquet).")]
 Output = Annotated[Path, typer.Option(help="The file to write.")]
+StepMaps = Annotated[Path, typer.Option(help="The run's step maps, step_maps.nc.")]
 StudyFolder = Annotated[Path, typer.Option(help="Folder of the study, data/<study>.")]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Register this phase's commands."""
-    for command in (transcript, answers, focus, mass, summary_tables, selected_maps, ground, compare):
+    for command in (transcript, answers, step_maps, focus, mass, summary_tables, selected_maps, ground, compare):
         app.command()(command)
 
 
@@ -144,30 +145,47 @@ def selected_maps(
         logger.info("wrote %s", output)
 
 
-def ground(
-    shards: Shards,
-    study: StudyFolder,
-    samples: Table,
-    answers: Table,
-    settings: Settings,
-    output: Output,
-    log: Log = None,
+def step_maps(
+    shards: Shards, samples: Table, answers: Table, settings: Settings, output: Output, log: Log = None
 ) -> None:
-    """Score every map that has a target against it, raw and corrected, with baselines. Reads steps, query_types."""
+    """The attention of every sample at its selected step, by layer and head. Reads the section steps."""
     with logged(log) as logger:
         import pandas as pd
 
+        from attention_atlas.analysis import step_maps as maps
+        from attention_atlas.store import write_tree
+
+        described = pd.read_parquet(samples)
+        steps = maps.steps_of(described, pd.read_parquet(answers), parse(settings)["steps"]["selector"])
+        write_tree(output, maps.step_maps(opened(shards), steps))
+        chosen = steps["sample_id"].nunique()
+        logger.info("maps of %d samples, %d without a step to select", chosen, len(described) - chosen)
+
+
+def ground(
+    maps: StepMaps,
+    study: StudyFolder,
+    settings: Settings,
+    output: Output,
+    controls: Annotated[Path | None, typer.Option(help="Step maps of the control conditions.")] = None,
+    random_weights: Annotated[Path | None, typer.Option(help="Step maps of random weights.")] = None,
+    log: Log = None,
+) -> None:
+    """Score every map that has a target, raw and corrected, with baselines. Reads pooling, query_types."""
+    with logged(log) as logger:
+        from attention_atlas.analysis import step_maps
         from attention_atlas.analysis.grounding_tables import grounding_table
         from attention_atlas.inputs.study import read_study
         from attention_atlas.store import write_table
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=())
-        described, judged = pd.read_parquet(samples), pd.read_parquet(answers)
-        table = grounding_table(opened(shards), asked, described, judged, sections)
+        own = step_maps.read(maps)
+        other, random = ({} if path is None else step_maps.read(path) for path in (controls, random_weights))
+        table = grounding_table(own, asked, sections["pooling"]["heads"], other, random)
         write_table(table, output)
-        without = len(described) - table["sample_id"].nunique()
-        logger.info("%d samples scored, %d without a target or a step to score", len(described) - without, without)
+        scored, mapped = table["sample_id"].nunique(), sum(node.sizes["sample"] for node in own.values())
+        logger.info("%d samples scored, %d without a target", scored, mapped - scored)
 
 
 def compare(

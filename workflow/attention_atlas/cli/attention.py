@@ -43,6 +43,7 @@ def extract(
     asked: Annotated[
         Asked, typer.Option(help="The study's own samples, its control conditions, or its samples of random weights.")
     ] = Asked.study,
+    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
     log: Log = None,
 ) -> None:
     """Ask a model the samples of one shard and keep its attention.
@@ -57,13 +58,12 @@ def extract(
         wanted = extraction.ExtractionSettings.from_sections(sections)
         if asked is Asked.study:
             samples = extraction.own_samples(study, shard, shards)
-        else:
+        elif asked is Asked.controls:
             controls = checked(Controls, sections.get("controls", {}), "settings, controls")
-            if asked is Asked.controls:
-                samples = control_conditions.control_samples(study, shard, shards, controls)
-            else:
-                samples = control_conditions.samples_of_random_weights(study, shard, shards, controls.seed)
-                wanted = wanted.of_one_step()
+            samples, wanted = control_conditions.control_samples(study, shard, shards, controls), wanted.plain()
+        else:
+            samples = control_conditions.samples_of_random_weights(study, shard, shards, seed)
+            wanted = wanted.plain(max_new_tokens=1)  # what random weights say means nothing
         title = f"{study.name} x {model}, shard {shard}" + ("" if asked is Asked.study else f", {asked.value}")
         with shown_progress(logger, title) as progress:
             entry = checked(ModelEntry, parse(model_entry), f"model {model!r}")

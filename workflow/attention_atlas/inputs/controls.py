@@ -47,7 +47,8 @@ def control_rows(
     """The control samples of some of a study's images, as rows of what the extraction reads, image by image."""
     objects = dict(list(study.objects.groupby("image", sort=False)))
     none = study.objects.iloc[:0]
-    for image, samples in study.samples.groupby("image", sort=False):
+    own = study.samples[study.samples["condition"] == ""]
+    for image, samples in own.groupby("image", sort=False):
         if image in images:
             for condition in controls.conditions:
                 if condition == "generic":
@@ -103,6 +104,7 @@ def rows_with_random_weights(rows: Iterable[Row]) -> list[Row]:
             "condition": RANDOM_WEIGHTS,
         }
         for row in rows
+        if not row["condition"]
     ]
 
 
@@ -129,7 +131,9 @@ def expected_answers(study: Study, samples: pd.DataFrame, query_types: Mapping[s
     for name, condition in samples[["sample_id", "condition"]].itertuples(index=False):
         source = asked.loc[source_of(name, condition)]
         expected = source["expected_answer"]
-        if condition == "twin":
+        if name in asked.index:  # a row of the study, whatever it calls its condition
+            pass
+        elif condition == "twin":
             expected = query_types[source["query_type"]]["without_target"] if expected else ""
         elif condition not in ("", "paraphrase", "control_twin"):
             expected = ""

@@ -27,7 +27,9 @@ GROUNDING = (
     *("n", "undefined", "pooling", "selector"),
     *with_interval("raw"),
     *with_interval("without_sinks"),
-    *("position_mean", "interval_note", "uniform", "gaussian"),
+    *with_interval("relative"),
+    *with_interval("value_weighted"),
+    *("position_mean", "other_image", "random_weights", "interval_note", "uniform", "gaussian", "attainable"),
 )
 CONTRASTS = (
     *("name", "family", "kind", "measure", "arm_first", "arm_second", "n_first", "n_second"),
@@ -78,13 +80,13 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("p_binomial", "tests", "passes"),
     ),
     "power": ("contrast", "n_first", "n_second", "effect", "datasets", "moved", "equivalent", "undecided"),
-    "grounding": (*QUERY, "score", *GROUNDING),
+    "grounding": (*QUERY, "score", *GROUNDING, "nearest_baseline", *with_interval("above_nearest")),
     "grounding_profile": (*QUERY, "score", "layer", *GROUNDING),
 }
 TEXT = frozenset(
     [
         *("query_id", "query_type", "question", "pooling", "selector", "measure", "token"),
-        *("interval_note", "entropy_band", "layer_band", "score"),
+        *("interval_note", "entropy_band", "layer_band", "score", "nearest_baseline"),
         *("name", "family", "kind", "arm_first", "arm_second", "verdict", "sign", "verdict_note", "direction"),
         *("reading", "claim", "original", "note", "contrast", "test", "world", "passes"),
     ]

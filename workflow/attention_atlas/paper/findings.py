@@ -111,15 +111,35 @@ def why(row: dict) -> str:
 def grounding_sentences(grounding: pd.DataFrame) -> Iterator[str]:
     """How well the maps of each query find their target, beside the baselines."""
     for row in grounding[grounding["score"] == "auroc"].to_dict("records"):
-        interval = shown_interval(row["raw_low"], row["raw_high"])
-        corrected = shown_interval(row["without_sinks_low"], row["without_sinks_high"])
-        beats = row["raw_low"] > max(row["uniform"], row["gaussian"], row["position_mean"])
-        relation = "attends to its target above every baseline" if beats else "is not above every baseline"
+        above = row["above_nearest_low"] > 0
+        relation = "attends to its target above every baseline" if above else "is not above every baseline"
+        corrected = [
+            f"{shown(row[name])} {shown_interval(row[f'{name}_low'], row[f'{name}_high'])} {text}"
+            for name, text in CORRECTED.items()
+            if pd.notna(row[name])
+        ]
+        beside = [f"{text} {shown(row[name])}" for name, text in BASELINES.items() if pd.notna(row[name])]
+        nearest = BASELINES.get(row["nearest_baseline"], "no baseline")
         yield (
-            f"**{row['query_id']}** ({row['query_type']}) {relation}: AUROC {shown(row['raw'])} {interval} raw, "
-            f"{shown(row['without_sinks'])} {corrected} without sinks, n = {row['n']}; centred Gaussian "
-            f"{shown(row['gaussian'])}, position mean {shown(row['position_mean'])}, uniform {shown(row['uniform'])}."
+            f"**{row['query_id']}** ({row['query_type']}) {relation}: AUROC {', '.join(corrected)}, n = {row['n']}; "
+            f"{', '.join(beside)}. The nearest is the {nearest}: {shown(row['above_nearest'], 3)} "
+            f"{shown_interval(row['above_nearest_low'], row['above_nearest_high'], 3)} above it, image by image."
         )
+
+
+CORRECTED = {
+    "raw": "raw",
+    "without_sinks": "without sinks",
+    "relative": "relative to a generic query",
+    "value_weighted": "weighted by values",
+}
+BASELINES = {
+    "other_image": "same text on other images",
+    "random_weights": "random weights",
+    "gaussian": "centred Gaussian",
+    "position_mean": "position mean",
+    "uniform": "uniform map",
+}
 
 
 def validation_sentences(validation: pd.DataFrame) -> Iterator[str]:

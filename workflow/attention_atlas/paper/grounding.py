@@ -8,15 +8,33 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from attention_atlas.paper import panels
-from attention_atlas.paper.style import BLUE, GREY, VERMILION, Stroke, house_style, message_figure, percent
+from attention_atlas.paper.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    PURPLE,
+    VERMILION,
+    Stroke,
+    house_style,
+    message_figure,
+    percent,
+)
 
 PANEL_HEIGHT = 34.0  # mm
 SCORE = "auroc"
-VERSIONS = {"raw": Stroke(BLUE, "-", "o"), "without_sinks": Stroke(VERMILION, (0, (4, 1)), "s")}
-BASELINES: dict[str, tuple[str, Any]] = {
-    "position_mean": ("mean map of the other images", (0, (1, 1))),
-    "gaussian": ("centred Gaussian", (0, (5, 1.5))),
-    "uniform": ("no information", "-"),
+VERSIONS = {
+    "raw": Stroke(BLUE, "-", "o"),
+    "without_sinks": Stroke(VERMILION, (0, (4, 1)), "s"),
+    "relative": Stroke(GREEN, (0, (4, 1, 1, 1)), "^"),
+    "value_weighted": Stroke(PURPLE, (0, (1.5, 1)), "D"),
+}
+BASELINES: dict[str, tuple[str, str, Any]] = {
+    "other_image": ("same text on other images", BLACK, (0, (3, 1, 1, 1))),
+    "random_weights": ("random weights", BLACK, (0, (1, 1.5))),
+    "position_mean": ("mean map of the other images", GREY, (0, (1, 1))),
+    "gaussian": ("centred Gaussian", GREY, (0, (5, 1.5))),
+    "uniform": ("no information", GREY, "-"),
 }
 
 
@@ -27,25 +45,31 @@ def draw(grounding_profile: pd.DataFrame, settings: Mapping[str, Any]) -> Figure
     if frame.empty:
         return message_figure("No grounding: no sample has a target and a map at the selected step.")
     queries = panels.by_query(frame)
+    versions, baselines = ([name for name in names if frame[name].notna().any()] for names in (VERSIONS, BASELINES))
     figure, grid = panels.figure_for(len(queries), PANEL_HEIGHT)
     width = panels.panel_width(figure, len(queries))
     for axes, rows in zip(panels.panel_axes(grid, queries), queries.values(), strict=True):
         panels.set_layer_axis(axes, frame["layer"], width)
         axes.set_ylim(0, 1.03)
         panels.write_count(axes, rows["n"])
-        for name, (_, line) in BASELINES.items():
-            axes.plot(rows["layer"].astype(int), rows[name], color=GREY, linestyle=line, linewidth=0.8)
+        for name in baselines:
+            _, colour, line = BASELINES[name]
+            axes.plot(rows["layer"].astype(int), rows[name], color=colour, linestyle=line, linewidth=0.8)
         if panels.has_values(axes, rows, "raw"):
-            for name, stroke in VERSIONS.items():
-                panels.draw_profile(axes, rows, name, stroke)
+            for name in versions:
+                panels.draw_profile(axes, rows, name, VERSIONS[name])
             panels.note_missing_intervals(axes, rows, "raw")
     grid.supxlabel("layer")
     grid.supylabel("AUROC against the target")
-    handles: list[Any] = [
-        Line2D([], [], color=s.colour, linestyle=s.line, marker=s.marker, markersize=2.5, label=name.replace("_", " "))
-        for name, s in VERSIONS.items()
+    handles: list[Any] = [legend_line(name.replace("_", " "), VERSIONS[name]) for name in versions]
+    handles += [
+        Line2D([], [], color=BASELINES[n][1], linestyle=BASELINES[n][2], label=BASELINES[n][0]) for n in baselines
     ]
-    handles += [Line2D([], [], color=GREY, linestyle=line, label=text) for text, line in BASELINES.values()]
     handles += [panels.ribbon_legend(f"{percent(settings['statistics']['confidence'])} BCa interval over images")]
     panels.add_legend(figure, handles, panels.shown_map(frame))
     return figure
+
+
+def legend_line(text: str, stroke: Stroke) -> Line2D:
+    """The legend's entry of a version of the map."""
+    return Line2D([], [], color=stroke.colour, linestyle=stroke.line, marker=stroke.marker, markersize=2.5, label=text)

@@ -224,22 +224,42 @@ def validation(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Pr
 def grounding(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
     """Scores of the maps against their targets, beside the baselines."""
     frame = frame[frame["score"].isin(PRINTED_SCORES)]
+    baselines = ("position_mean", "other_image", "random_weights", "gaussian", "uniform")
     cells = {
         "Query": frame["query_id"] + " " + frame["query_type"],
         "Score": frame["score"].str.replace("_", " "),
         "n": frame["n"].map(shown),
-        "Raw": intervals(frame, "raw"),
-        "Without sinks": intervals(frame, "without_sinks"),
-        "Position mean": frame["position_mean"].map(shown),
-        "Gaussian": frame["gaussian"].map(shown),
-        "Uniform": frame["uniform"].map(shown),
+        **{
+            name.replace("_", " ").capitalize(): intervals(frame, name)
+            for name in ("raw", "without_sinks", "relative", "value_weighted")
+            if frame[name].notna().any()
+        },
+        **{
+            name.replace("_", " ").capitalize(): frame[name].map(shown)
+            for name in baselines
+            if frame[name].notna().any()
+        },
+        "Attainable": frame["attainable"].map(shown),
+        "Above nearest baseline": by_row(frame, above_nearest),
     }
     caption = (
         f"{run}, agreement of maps with their targets at {at_step(frame)}, heads pooled by {values(frame, 'pooling')}, "
-        f"mean over layers. Brackets: {percent(confidence)} BCa bootstrap intervals over images. Baselines on the same "
-        "samples: the mean map of the other images, a centred Gaussian, and a map without information."
+        f"mean over layers. Brackets: {percent(confidence)} BCa bootstrap intervals over images. Corrections: without "
+        "cells that take weight in other images too (sinks), relative to a generic query's map, weighted by the norm "
+        "of the projected values. Baselines on the same samples: the mean map of other images, the map that the same "
+        "text draws on other images, a model with random weights, a centred Gaussian, and a map without information. "
+        "Attainable: the best IoU on this grid. Above nearest baseline: the paired difference of the raw map to the "
+        "baseline that it is least surely above."
     )
-    return Printed(pd.DataFrame(cells), caption, no_interval(frame), label, "llrllrrr", long=True)
+    format = "llr" + "l" * (len(cells) - 3)
+    return Printed(pd.DataFrame(cells), caption, no_interval(frame), label, format, long=True)
+
+
+def above_nearest(row: dict[str, Any]) -> str:
+    """The paired difference to the nearest baseline, with its interval and name."""
+    ends = shown_interval(row["above_nearest_low"], row["above_nearest_high"])
+    value = f"{shown(row['above_nearest'])} {ends}".removesuffix(f" {MISSING}")
+    return joined(value, row["nearest_baseline"].replace("_", " "))
 
 
 PRINTED_SCORES = ("auroc", "average_precision", "enrichment", "iou_area_matched", "pointing_tolerant")
