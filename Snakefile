@@ -36,6 +36,7 @@ rule all:
         rules.analysis.input,
         rules.tables.input,
         rules.figures.input,
+        atlas.of_each_run("results/paper/tables/{study}/{model}/contents.json"),
 
 
 localrules:

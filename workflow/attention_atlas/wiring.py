@@ -14,6 +14,7 @@ from attention_atlas.errors import AtlasError
 from attention_atlas.inputs import controls
 from attention_atlas.inputs import shards as sharding
 from attention_atlas.inputs.study import read_study
+from attention_atlas.paper import contents
 from attention_atlas.provenance import module_path
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
@@ -150,9 +151,22 @@ class Workflow:
         shards = self.control_shards(study) if part == "/controls" else self.shards(study)
         return [f"results/attention/{study}/{model}{part}/{shard}.nc" for shard in shards]
 
+    def paper_set(self, study: str, model: str) -> list[str]:
+        """The tables and figures of a run."""
+        return [str(path) for path in contents.expected(*paper_folders(study, model))]
+
+    def strangers(self, study: str, model: str) -> list[str]:
+        """Files among them that no rule makes."""
+        return [str(path) for path in contents.strangers(*paper_folders(study, model))]
+
     def all_maps(self) -> list[str]:
         """The shards of every run and part."""
         return [path for run in self.runs for part in ["", *self.parts(run[0])] for path in self.maps(*run, part)]
+
+
+def paper_folders(study: str, model: str) -> tuple[Path, Path]:
+    """Where the tables and the figures of a run are."""
+    return Path("results/paper/tables", study, model), Path("results/paper/figures", study, model)
 
 
 def settings_of(given: Mapping[str, Any]) -> Settings:

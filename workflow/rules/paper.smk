@@ -167,6 +167,24 @@ rule overlay_figure:
         "--settings {params.settings:q} --pdf {output.pdf} --png {output.png} --log {log}"
 
 
+rule contents:
+    input:
+        files=lambda w: atlas.paper_set(w.study, w.model),
+        strangers=lambda w: atlas.strangers(w.study, w.model),  # a file that no rule makes runs this, and fails it
+        code=modules(paper.CONTENTS_MODULES),
+    output:
+        "results/paper/tables/{study}/{model}/contents.json",
+    log:
+        "logs/contents/{study}/{model}.log",
+    conda:
+        "../../envs/atlas.yaml"
+    params:
+        figures="results/paper/figures/{study}/{model}",
+        tables=subpath(output[0], parent=True),
+    shell:
+        "atlas contents --tables {params.tables} --figures {params.figures} --output {output} --log {log}"
+
+
 rule tables:
     input:
         atlas.of_each_run(

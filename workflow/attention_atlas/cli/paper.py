@@ -15,6 +15,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(numbers)
     app.command()(summary)
     app.command()(findings)
+    app.command()(contents)
     app.command()(figure)
     app.command()(verify)
 
@@ -63,6 +64,20 @@ def findings(
         from attention_atlas.paper.findings import write_findings
 
         write_findings(output, tables)
+        logger.info("wrote %s", output)
+
+
+def contents(
+    tables: Annotated[Path, typer.Option(help="Folder of a run's published tables.")],
+    figures: Annotated[Path, typer.Option(help="Folder of a run's figures.")],
+    output: Annotated[Path, typer.Option(help="The list, a JSON file.")],
+    log: Log = None,
+) -> None:
+    """List a run's tables and figures; refuses files that no rule makes."""
+    with logged(log) as logger:
+        from attention_atlas.paper.contents import write_contents
+
+        write_contents(output, tables, figures)
         logger.info("wrote %s", output)
 
 

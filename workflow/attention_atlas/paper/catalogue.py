@@ -34,6 +34,9 @@ NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
 SUMMARY_MODULES = ("paper.summary", "paper.columns")
 FINDINGS_MODULES = ("paper.findings", *TABLE_MODULES)
 FINDINGS_TABLES = ("table1", "contrasts", "grounding", "validation")
+FINDINGS = "findings.md"
+FIGURE_FORMATS = ("pdf", "png")
+CONTENTS_MODULES = ("paper.contents", "paper.catalogue")
 NUMBERS_TABLES = ("table1", "ablation", "contrasts")
 
 
