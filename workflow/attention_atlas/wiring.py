@@ -13,6 +13,7 @@ from attention_atlas.config import ModelEntry, Settings
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs import controls
 from attention_atlas.inputs import shards as sharding
+from attention_atlas.inputs.causal_samples import causal_samples
 from attention_atlas.inputs.study import read_study
 from attention_atlas.paper import contents
 from attention_atlas.provenance import module_path
@@ -39,6 +40,7 @@ class Workflow:
         }
         self._shards = cache(lambda study: sharding.shards_of(f"data/{study}/samples.csv", self.settings.shards))
         self._donors = cache(self._donors_of)
+        self._perturbed = cache(self._perturbed_of)
         self._control_shards = cache(self._control_shards_of)
 
     def sections(self, *names: str) -> str:
@@ -103,6 +105,24 @@ class Workflow:
             for shard in self._shards(study)
             if any(controls.control_rows(*asked, self._images_of(study, shard), self._donors(study)))
         ]
+
+    def interventions(self, study: str, model: str) -> list[str]:
+        """What perturbations did, a file for each shard that has a sample to perturb."""
+        return [f"results/attention/{study}/{model}/interventions/{shard}.parquet" for shard in self._perturbed(study)]
+
+    def intervention_digest(self, study: str, shard: str) -> str:
+        """A hash of what the perturbations of a shard depend on in the study's tables."""
+        return controls.digest(self._studies[study], self._images_of(study, shard), self._perturbed(study)[shard])
+
+    def _perturbed_of(self, study: str) -> dict[str, dict[str, list[str]]]:
+        if not self.settings.causal.checks:
+            return {}
+        image_of = self._studies[study].samples.set_index("sample_id")["image"]
+        found: dict[str, dict[str, list[str]]] = {}
+        for name in causal_samples(self._studies[study], self.settings.causal):
+            shard = sharding.shard_of(image_of[name], self.settings.shards)
+            found.setdefault(shard, {}).setdefault(image_of[name], []).append(name)
+        return dict(sorted(found.items()))
 
     def parts(self, study: str) -> list[str]:
         """What beside the study itself is asked of its models, as ends of the paths of their results."""

@@ -128,6 +128,7 @@ rule selected_maps:
         samples="results/analysis/{study}/{model}/samples.parquet",
         answers="results/analysis/{study}/{model}/answers.parquet",
         table1="results/analysis/{study}/{model}/table1.parquet",
+        grounding="results/analysis/{study}/{model}/grounding_scores.parquet",
         code=modules(analysis.STEPS["selected_maps"].modules),
     output:
         "results/analysis/{study}/{model}/selected_maps.nc",
@@ -141,7 +142,7 @@ rule selected_maps:
         settings=atlas.sections(*analysis.STEPS["selected_maps"].settings),
     shell:
         "atlas selected-maps --study data/{wildcards.study} --samples {input.samples} --answers {input.answers} "
-        "--table1 {input.table1} --settings {params.settings:q} --output {output} --log {log} {input.maps}"
+        "--table1 {input.table1} --grounding {input.grounding} --settings {params.settings:q} --output {output} --log {log} {input.maps}"
 
 
 rule ground:
@@ -173,6 +174,116 @@ rule ground:
         "--settings {params.settings:q} --output {output} --log {log}"
 
 
+rule conditions:
+    input:
+        maps="results/analysis/{study}/{model}/step_maps.nc",
+        controls=lambda w: atlas.part(w.study, w.model, "/controls", "step_maps.nc"),
+        study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
+        masks=lambda w: atlas.masks(w.study),
+        code=modules(analysis.STEPS["conditions"].modules),
+    output:
+        "results/analysis/{study}/{model}/condition_scores.parquet",
+    log:
+        "logs/conditions/{study}/{model}.log",
+    benchmark:
+        "logs/conditions/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections(*analysis.STEPS["conditions"].settings),
+        controls=lambda w: atlas.given(
+            "--controls", w.study, w.model, "/controls", "step_maps.nc"
+        ),
+    shell:
+        "atlas conditions --maps {input.maps} {params.controls} --study data/{wildcards.study} "
+        "--settings {params.settings:q} --output {output} --log {log}"
+
+
+rule condition_summary:
+    input:
+        scores="results/analysis/{study}/{model}/condition_scores.parquet",
+        controls=lambda w: [
+            path
+            for name in ("samples", "answers")
+            for path in atlas.part(w.study, w.model, "/controls", f"{name}.parquet")
+        ],
+        samples="results/analysis/{study}/{model}/samples.parquet",
+        tokens="results/analysis/{study}/{model}/tokens.parquet",
+        answers="results/analysis/{study}/{model}/answers.parquet",
+        focus="results/analysis/{study}/{model}/focus.parquet",
+        mass="results/analysis/{study}/{model}/mass.parquet",
+        manifest="results/attention/{study}/{model}/manifest.json",
+        code=modules(analysis.STEPS["condition_summary"].modules),
+    output:
+        "results/analysis/{study}/{model}/conditions.parquet",
+    log:
+        "logs/condition_summary/{study}/{model}.log",
+    benchmark:
+        "logs/condition_summary/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections(*analysis.STEPS["condition_summary"].settings),
+        controls=lambda w: atlas.given("--controls", w.study, w.model, "/controls", ""),
+    shell:
+        "atlas condition-summary --scores {input.scores} {params.controls} --samples {input.samples} "
+        "--tokens {input.tokens} --answers {input.answers} --focus {input.focus} --mass {input.mass} "
+        "--manifest {input.manifest} --settings {params.settings:q} --output {output} --log {log}"
+
+
+rule heads:
+    input:
+        maps="results/analysis/{study}/{model}/step_maps.nc",
+        study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
+        masks=lambda w: atlas.masks(w.study),
+        code=modules(analysis.STEPS["heads"].modules),
+    output:
+        heads="results/analysis/{study}/{model}/heads.json",
+        table="results/analysis/{study}/{model}/heads.parquet",
+        scores="results/analysis/{study}/{model}/head_auroc.parquet",
+    log:
+        "logs/heads/{study}/{model}.log",
+    benchmark:
+        "logs/heads/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections(*analysis.STEPS["heads"].settings),
+    shell:
+        "atlas heads --maps {input.maps} --study data/{wildcards.study} --settings {params.settings:q} "
+        "--heads {output.heads} --table {output.table} --scores {output.scores} --log {log}"
+
+
+rule causal:
+    input:
+        interventions=lambda w: atlas.interventions(w.study, w.model),
+        maps="results/analysis/{study}/{model}/step_maps.nc",
+        controls=lambda w: atlas.part(w.study, w.model, "/controls", "step_maps.nc"),
+        samples="results/analysis/{study}/{model}/samples.parquet",
+        answers="results/analysis/{study}/{model}/answers.parquet",
+        code=modules(analysis.STEPS["causal"].modules),
+    output:
+        expand(
+            "results/analysis/{{study}}/{{model}}/{table}.parquet",
+            table=["causal_samples", *analysis.CAUSAL],
+        ),
+    log:
+        "logs/causal/{study}/{model}.log",
+    benchmark:
+        "logs/causal/{study}/{model}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    params:
+        settings=atlas.sections(*analysis.STEPS["causal"].settings),
+        generic=lambda w: atlas.given(
+            "--generic", w.study, w.model, "/controls", "step_maps.nc"
+        ),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "atlas causal --maps {input.maps} {params.generic} --samples {input.samples} --answers {input.answers} "
+        "--settings {params.settings:q} --output {params.folder} --log {log} {input.interventions}"
+
+
 rule compare:
     input:
         samples="results/analysis/{study}/{model}/samples.parquet",
@@ -180,8 +291,13 @@ rule compare:
         answers="results/analysis/{study}/{model}/answers.parquet",
         focus="results/analysis/{study}/{model}/focus.parquet",
         mass="results/analysis/{study}/{model}/mass.parquet",
+        maps="results/analysis/{study}/{model}/step_maps.nc",
         grounding="results/analysis/{study}/{model}/grounding_scores.parquet",
+        conditions="results/analysis/{study}/{model}/condition_scores.parquet",
+        causal="results/analysis/{study}/{model}/causal_samples.parquet",
         manifest="results/attention/{study}/{model}/manifest.json",
+        study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
+        masks=lambda w: atlas.masks(w.study),
         code=modules(analysis.STEPS["compare"].modules),
     output:
         expand(
@@ -199,8 +315,9 @@ rule compare:
         folder=subpath(output[0], parent=True),
     shell:
         "atlas compare --samples {input.samples} --tokens {input.tokens} --answers {input.answers} "
-        "--focus {input.focus} --mass {input.mass} --grounding {input.grounding} --manifest {input.manifest} "
-        "--settings {params.settings:q} --output {params.folder} --log {log}"
+        "--focus {input.focus} --mass {input.mass} --maps {input.maps} --grounding {input.grounding} "
+        "--conditions {input.conditions} --causal {input.causal} --manifest {input.manifest} "
+        "--study data/{wildcards.study} --settings {params.settings:q} --output {params.folder} --log {log}"
 
 
 rule analysis:
@@ -215,7 +332,13 @@ rule analysis:
                 "mass",
                 *analysis.SUMMARIES,
                 "grounding_scores",
+                "condition_scores",
+                "conditions",
+                "head_auroc",
+                "causal_samples",
+                *analysis.CAUSAL,
                 *analysis.COMPARISONS,
             ],
         ),
+        atlas.of_each_run("results/analysis/{study}/{model}/heads.json"),
         atlas.of_each_run("results/analysis/{study}/{model}/selected_maps.nc"),

@@ -1,5 +1,5 @@
 # Phase attention: a study and a model -> results/attention/<study>/<model>/{<shard>.nc, manifest.json}, and the same in
-# controls/ and random_weights/ below it.
+# controls/ and random_weights/ below it; perturbed samples in interventions/.
 
 
 rule extract:
@@ -85,6 +85,35 @@ rule extract_random_weights:
         "--model-entry {params.entry:q} --settings {params.settings:q} --output {output} --log {log}"
 
 
+rule intervene:
+    input:
+        study=ancient(["data/{study}/samples.csv", "data/{study}/objects.csv"]),
+        images=lambda w: atlas.images(w.study, w.shard),
+        masks=lambda w: atlas.masks(w.study, w.shard),
+        weights=lambda w: atlas.weights(w.study, w.model),
+        lock="envs/requirements.lock",
+        tokens="results/attention/{study}/{model}/{shard}.nc",
+        maps="results/analysis/{study}/{model}/step_maps.nc",  # which cells to take first
+        code=modules(attention.INTERVENTION_MODULES),
+    output:
+        "results/attention/{study}/{model}/interventions/{shard}.parquet",
+    log:
+        "logs/intervene/{study}/{model}/{shard}.log",
+    benchmark:
+        "logs/intervene/{study}/{model}/{shard}.tsv"
+    conda:
+        "../../envs/atlas.yaml"
+    threads: atlas.settings.extraction.threads
+    params:
+        rows=lambda w: atlas.intervention_digest(w.study, w.shard),
+        entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
+        settings=atlas.sections(*attention.INTERVENTION_SETTINGS),
+    shell:
+        "atlas intervene --study data/{wildcards.study} --shard-maps {input.tokens} --step-maps {input.maps} "
+        "--model {wildcards.model} --model-entry {params.entry:q} --settings {params.settings:q} "
+        "--output {output} --log {log}"
+
+
 rule manifest:
     input:
         shards=lambda w: atlas.maps(w.study, w.model, w.part),
@@ -104,3 +133,4 @@ rule attention:
         [f"results/attention/{study}/study.json" for study, _ in atlas.runs],
         atlas.manifests(),
         atlas.all_maps(),
+        [path for run in atlas.runs for path in atlas.interventions(*run)],

@@ -35,6 +35,13 @@ STEPS = {
         ),
         ("pooling", "query_types"),
     ),
+    "condition_summary": Step(
+        (
+            *("analysis.condition_summaries", "analysis.summaries", "analysis.bands", "analysis.statistics"),
+            *("analysis.steps", "inputs.controls"),
+        ),
+        ("bands", "pooling", "statistics", "steps"),
+    ),
     "compare": Step(
         (
             *("analysis.comparisons", "analysis.contrasts", "analysis.hypothesis_tests", "analysis.validation"),

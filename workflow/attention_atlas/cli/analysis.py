@@ -16,7 +16,18 @@ StudyFolder = Annotated[Path, typer.Option(help="Folder of the study, data/<stud
 
 def add_commands(app: typer.Typer) -> None:
     """Register this phase's commands."""
-    for command in (transcript, answers, step_maps, focus, mass, summary_tables, selected_maps, ground, compare):
+    for command in (
+        transcript,
+        answers,
+        step_maps,
+        focus,
+        mass,
+        summary_tables,
+        selected_maps,
+        ground,
+        condition_summary,
+        compare,
+    ):
         app.command()(command)
 
 
@@ -186,6 +197,35 @@ def ground(
         write_table(table, output)
         scored, mapped = table["sample_id"].nunique(), sum(node.sizes["sample"] for node in own.values())
         logger.info("%d samples scored, %d without a target", scored, mapped - scored)
+
+
+def condition_summary(
+    scores: Table,
+    samples: Table,
+    tokens: Table,
+    answers: Table,
+    focus: Table,
+    mass: Table,
+    manifest: Annotated[Path, typer.Option(help="The run's manifest.")],
+    settings: Settings,
+    output: Output,
+    controls: Annotated[Path | None, typer.Option(help="Folder of the controls' samples.parquet and answers.")] = None,
+    log: Log = None,
+) -> None:
+    """Answers and maps under each control condition, by query. Reads steps, pooling, bands and statistics."""
+    with logged(log) as logger:
+        import pandas as pd
+
+        from attention_atlas.analysis.condition_summaries import condition_summary as summary
+        from attention_atlas.store import write_table
+
+        run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
+        asked, judged = (
+            pd.read_parquet(controls / f"{name}.parquet") if controls else pd.read_parquet(own).iloc[:0]
+            for name, own in (("samples", samples), ("answers", answers))
+        )
+        write_table(summary(run, pd.read_parquet(scores), asked, judged), output)
+        logger.info("wrote %s", output)
 
 
 def compare(

@@ -22,6 +22,7 @@ TABLE_FORMATS: dict[str, tuple[str, ...]] = {
     "claims": ("csv", "md", "tex"),
     "validation": ("csv", "md", "tex"),
     "power": ("csv",),
+    "conditions": ("csv", "md", "tex"),
     "grounding": ("csv", "md", "tex"),
     "grounding_profile": ("csv",),
 }

@@ -80,13 +80,23 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("p_binomial", "tests", "passes"),
     ),
     "power": ("contrast", "n_first", "n_second", "effect", "datasets", "moved", "equivalent", "undecided"),
+    "conditions": (
+        *QUERY,
+        *("condition", "samples", "failed", "n", "found"),
+        *with_interval("accuracy"),
+        "n_accuracy",
+        *with_interval("same_answer"),
+        *with_interval("entropy"),
+        *with_interval("js_divergence"),
+        *("measure", "interval_note"),
+    ),
     "grounding": (*QUERY, "score", *GROUNDING, "nearest_baseline", *with_interval("above_nearest")),
     "grounding_profile": (*QUERY, "score", "layer", *GROUNDING),
 }
 TEXT = frozenset(
     [
         *("query_id", "query_type", "question", "pooling", "selector", "measure", "token"),
-        *("interval_note", "entropy_band", "layer_band", "score", "nearest_baseline"),
+        *("interval_note", "entropy_band", "layer_band", "score", "nearest_baseline", "condition"),
         *("name", "family", "kind", "arm_first", "arm_second", "verdict", "sign", "verdict_note", "direction"),
         *("reading", "claim", "original", "note", "contrast", "test", "world", "passes"),
     ]

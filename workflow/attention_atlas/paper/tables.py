@@ -221,6 +221,32 @@ def validation(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Pr
     return Printed(pd.DataFrame(cells), caption, (), label, "lllrrrl", long=True)
 
 
+def conditions(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """What the model answers under each control condition, and how far its maps move."""
+    measure = ", ".join(MEASURES.get(name, name) for name in dict.fromkeys(frame["measure"])) or MISSING
+    cells = {
+        "Query": frame["query_id"] + " " + frame["query_type"],
+        "Condition": frame["condition"].str.replace("_", " "),
+        "Samples": frame["samples"].map(shown),
+        "Answer found": frame["found"].map(shown),
+        "Accuracy": intervals(frame, "accuracy"),
+        "Same answer": intervals(frame, "same_answer"),
+        "n": frame["n"].map(shown),
+        "Entropy": intervals(frame, "entropy"),
+        "JS divergence": intervals(frame, "js_divergence", DECIMALS),
+    }
+    caption = (
+        f"{run}, control conditions, none of which is in any other number of the study. blank: the image's background "
+        "alone; other image: the same text asked of other images; generic: a general question, at its first step; "
+        "paraphrase: another wording; twin: the targets painted over; control twin: as many other objects painted over. "
+        "Same answer: share of images whose answer is that of the unchanged sample. "
+        f"Entropy: {measure} of the map; JS divergence (nats): from the unchanged sample's map; both means over "
+        f"layers. Brackets: {percent(confidence)} intervals over images, Wilson for proportions, BCa bootstrap for "
+        "means. n: images with a map. A dash: no right answer is known there."
+    )
+    return Printed(pd.DataFrame(cells), caption, no_interval(frame), label, "llrrllrll", long=True)
+
+
 def grounding(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
     """Scores of the maps against their targets, beside the baselines."""
     frame = frame[frame["score"].isin(PRINTED_SCORES)]
@@ -299,6 +325,7 @@ PRINTERS: dict[str, Callable[[pd.DataFrame, str, str, str], Printed]] = {
     "contrasts": contrasts,
     "claims": claims,
     "validation": validation,
+    "conditions": conditions,
     "grounding": grounding,
 }
 
