@@ -19,7 +19,7 @@ NO_IMAGE = MeanInterval(float("nan"), float("nan"), float("nan"), 0, "no image")
 
 
 def condition_summary(run: Run, scores: pd.DataFrame, samples: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
-    """A row per query and condition: answers, and the maps' entropy and divergence from the sample's own, with intervals.
+    """A row per query and condition: answers, entropy of the maps and divergence from the samples own; with intervals.
 
     `scores` is the table of the controls' maps, `samples` and `answers` are those of the controls. same_answer: the
     share of images whose answer is that of the study's own sample; n: images with a map; n_accuracy: with a right
