@@ -8,3 +8,13 @@ EXTRACTION_MODULES = (
 # Sections of the settings that a shard depends on.
 EXTRACTION_SETTINGS = ("extraction", "generation", "capture")
 MANIFEST_MODULES = ("store",)
+# The modules whose code decides what perturbations do, and the sections of the settings that they depend on.
+INTERVENTION_MODULES = (
+    *("cells", "inputs.causal_samples", "inputs.images", "inputs.painting", "inputs.perturbations"),
+    *("inputs.study", "inputs.twins"),
+    *("analysis.bands", "analysis.causal_subjects", "analysis.corrections", "analysis.focus", "analysis.grounding"),
+    *("analysis.pooling", "analysis.step_maps", "analysis.targets"),
+    *("attention.capture", "attention.generation", "attention.interventions", "attention.models"),
+    *("attention.prompts", "attention.scoring", "attention.vision_tokens"),
+)
+INTERVENTION_SETTINGS = ("bands", "causal", "extraction", "pooling", "query_types")
