@@ -395,7 +395,7 @@ def test_the_command_perturbs_one_targeted_sample_an_image_in_the_band_of_layers
         ["a-q0", "b-q1"], Causal(regions=(1, 2), checks=("occlusion", "knockout")), layers=[2, 3], batch_size=96
     )
     pd.testing.assert_frame_equal(made, expected, check_exact=True)
-    assert "2 samples to perturb, 0 more without a map" in (tmp_path / "made/causal.log").read_text()
+    assert "2 samples to perturb, the shard has 2 images" in (tmp_path / "made/causal.log").read_text()
 
 
 def test_the_command_tells_of_samples_without_a_map(run, tmp_path):
@@ -409,4 +409,4 @@ def test_the_command_tells_of_samples_without_a_map(run, tmp_path):
     ran = CliRunner().invoke(app, arguments)
     assert ran.exit_code == 0, ran.output
     assert pd.read_parquet(tmp_path / "causal.parquet")["sample_id"].unique().tolist() == ["a-q2"]
-    assert "1 samples to perturb, 1 more without a map: a-q0" in (tmp_path / "causal.log").read_text()
+    assert "1 more have no finite map, and no rows: a-q0" in (tmp_path / "causal.log").read_text()

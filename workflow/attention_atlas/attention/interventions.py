@@ -5,6 +5,7 @@ Nothing is known here about answers: each generated token keeps its own log-prob
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -51,19 +52,27 @@ def intervene_shard(
     source = models.load(name, entry)
     tables = []
     for number, subject in enumerate(subjects, start=1):
-        picture = read_picture(study, subject.image)
-        sample, image = asked(source, subject, picture, extraction.system_prompt)
-        tables.append(score_pictures(source, subject, picture, image, sample, extraction.batch_size, causal))
+        case = prepared(source, study, subject, extraction.system_prompt)
+        tables.append(score_pictures(source, case, causal, extraction.batch_size))
         if "knockout" in causal.checks and subject.targets:
-            tables.append(score_sets(source, subject, image, sample, extraction.batch_size, causal, layers))
+            tables.append(score_knockouts(source, case, causal, layers, extraction.batch_size))
         progress(number, len(subjects))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def asked(
-    source: VisionLanguageModel, subject: Subject, picture: Picture, system_prompt: str
-) -> tuple[Forced, ProcessedImage]:
-    """A subject's prompt with the tokens to score, and its unperturbed image, as the model reads them."""
+@dataclass(frozen=True)
+class Case:
+    """A subject with its original picture, that picture as the model reads it, and the tokens to score."""
+
+    subject: Subject
+    picture: Picture
+    image: ProcessedImage
+    sample: Forced
+
+
+def prepared(source: VisionLanguageModel, study: Study, subject: Subject, system_prompt: str) -> Case:
+    """Everything that the perturbations of a subject share."""
+    picture = read_picture(study, subject.image)
     image = processed(source, picture.pixels)
     if image.rows * image.cols != len(subject.order):
         raise AtlasError(
@@ -71,7 +80,7 @@ def asked(
             f"{image.cols} of {subject.image!r}: the image or the model's grid has changed. Extract the shard anew"
         )
     prompt = prompts.build_prompt(source, image, subject.query, system_prompt, subject.sample_id)
-    return scoring.forced(source, prompt, subject.token_id, image), image
+    return Case(subject, picture, image, scoring.forced(source, prompt, subject.token_id, image))
 
 
 def processed(source: VisionLanguageModel, pixels: np.ndarray) -> ProcessedImage:
@@ -79,45 +88,31 @@ def processed(source: VisionLanguageModel, pixels: np.ndarray) -> ProcessedImage
     return prompts.process_image(source, Image.fromarray(pixels))
 
 
-def score_pictures(
-    source: VisionLanguageModel,
-    subject: Subject,
-    picture: Picture,
-    image: ProcessedImage,
-    sample: Forced,
-    batch_size: int,
-    causal: Causal,
-) -> pd.DataFrame:
-    """The rows of a sample's perturbed pictures."""
+def score_pictures(source: VisionLanguageModel, case: Case, causal: Causal, batch_size: int) -> pd.DataFrame:
+    """The rows of a subject's picture, as it is and perturbed."""
 
     def score(batch: list[Perturbed]) -> np.ndarray:
-        return scoring.score_images(source, sample, [processed(source, one.pixels) for one in batch])
+        return scoring.score_images(source, case.sample, [processed(source, one.pixels) for one in batch])
 
     tables = []
-    pictures = perturbed_pictures(picture, subject, (image.rows, image.cols), causal)
+    pictures = perturbed_pictures(case.picture, case.subject, (case.image.rows, case.image.cols), causal)
     for batch in batched(pictures, min(MOST_PICTURES, batch_size)):
         labels = [(one.kind, one.index) for one in batch]
-        tables.append(as_rows(subject, labels, scored(subject, labels, batch, score)))
+        tables.append(as_rows(case.subject, labels, scored(case.subject, labels, batch, score)))
     return pd.concat(tables)
 
 
-def score_sets(
-    source: VisionLanguageModel,
-    subject: Subject,
-    image: ProcessedImage,
-    sample: Forced,
-    batch_size: int,
-    causal: Causal,
-    layers: list[int],
+def score_knockouts(
+    source: VisionLanguageModel, case: Case, causal: Causal, layers: list[int], batch_size: int
 ) -> pd.DataFrame:
-    """The rows of a sample's knockouts."""
+    """The rows of a subject's knockouts: index 0 = its target set, then random sets."""
 
     def score(sets: list[np.ndarray]) -> np.ndarray:
-        return scoring.score_knockouts(source, sample, image, np.stack(sets), layers, batch_size)
+        return scoring.score_knockouts(source, case.sample, case.image, np.stack(sets), layers, batch_size)
 
-    sets = list(knocked_out_cells(subject, causal))
+    sets = list(knocked_out_cells(case.subject, causal))
     labels = [("knockout", number) for number in range(len(sets))]
-    return as_rows(subject, labels, scored(subject, labels, sets, score))
+    return as_rows(case.subject, labels, scored(case.subject, labels, sets, score))
 
 
 def scored(subject: Subject, labels: list[Label], items: list[T], score: Callable[[list[T]], np.ndarray]) -> np.ndarray:

@@ -6,7 +6,8 @@ the same for all of them, so it is read once and its keys and values are repeate
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,13 +92,20 @@ def score_knockouts(
     """
     prefix = read_prefix(source, sample, image)
     sets = torch.from_numpy(knocked_out).to(source.model.device)
-    kept = source.model.config.get_text_config()._attn_implementation
-    source.model.set_attn_implementation({"text_config": KERNEL, "vision_config": "sdpa"})
-    try:
+    with attending_by(source, KERNEL):
         scores = [score_rest(source, sample, prefix, part, frozenset(layers)) for part in sets.split(batch_size)]
-    finally:
-        source.model.set_attn_implementation({"text_config": kept, "vision_config": "sdpa"})
     return np.concatenate(scores)
+
+
+@contextmanager
+def attending_by(source: VisionLanguageModel, kernel: str) -> Iterator[None]:
+    """Another registered attention function in the language model inside the block."""
+    before = source.text_config._attn_implementation
+    source.model.set_attn_implementation({"text_config": kernel})
+    try:
+        yield
+    finally:
+        source.model.set_attn_implementation({"text_config": before})
 
 
 def read_prefix(source: VisionLanguageModel, sample: Forced, image: ProcessedImage) -> DynamicCache:

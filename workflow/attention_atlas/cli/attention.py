@@ -98,8 +98,11 @@ def intervene(
         tokens, maps = causal_subjects.generated_tokens(shard_maps), read(step_maps)
         wanted = [name for name in causal_samples(asked, causal) if name in tokens]
         subjects = causal_subjects.subjects(asked, tokens, maps, wanted, sections["pooling"]["heads"])
+        images = asked.samples[asked.samples["sample_id"].isin(list(tokens))]["image"].nunique()
+        logger.info("%d samples to perturb, the shard has %d images", len(subjects), images)
         without = sorted(set(wanted) - {subject.sample_id for subject in subjects})
-        logger.info("%d samples to perturb, %d more without a map: %s", len(subjects), len(without), ", ".join(without))
+        if without:
+            logger.warning("%d more have no finite map, and no rows: %s", len(without), ", ".join(without))
         with shown_progress(logger, f"{study.name} x {model}, perturbations of {shard_maps.stem}") as progress:
             table = intervene_shard(
                 asked,

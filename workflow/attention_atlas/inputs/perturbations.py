@@ -5,7 +5,7 @@ original picture, their borders rounded to whole pixels. All that is random depe
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,14 +31,14 @@ class Picture:
     objects: pd.DataFrame
     masks: dict[str, np.ndarray]
 
-    def union(self, names: list[str]) -> np.ndarray:
+    def mask_of(self, names: Iterable[str]) -> np.ndarray:
         """The pixels of any of the objects named."""
         return union([self.masks[name] for name in names], *self.pixels.shape[:2])
 
     @property
     def background(self) -> np.ndarray:
         """The median colour, (3,), outside of all objects."""
-        return background_colour(self.pixels, self.union(list(self.masks)))
+        return background_colour(self.pixels, self.mask_of(self.masks))
 
 
 @dataclass(frozen=True)
@@ -104,20 +104,20 @@ def deletions(picture: Picture, subject: Subject, grid: tuple[int, int], causal:
 
 def counterfactuals(picture: Picture, subject: Subject, causal: Causal) -> Iterator[Perturbed]:
     """The twin without the targets, its control without other objects, and random regions of the target's shape."""
-    yield Perturbed("twin", 0, twin(picture, list(subject.targets)))
+    yield Perturbed("twin", 0, twin(picture, subject.targets))
     others = control_objects(picture.objects, list(subject.targets))
     if others is not None:
         yield Perturbed("control_twin", 0, twin(picture, others))
-    target, colour = picture.union(list(subject.targets)), picture.background
+    target, colour = picture.mask_of(subject.targets), picture.background
     rng = generator(causal.seed, subject.sample_id, "random_region")
     for number in range(1, causal.random_regions + 1):
         yield Perturbed("random_region", number, painted(picture.pixels, moved(target, rng), colour))
 
 
-def twin(picture: Picture, names: list[str]) -> np.ndarray:
+def twin(picture: Picture, names: Iterable[str]) -> np.ndarray:
     """The picture with objects painted over, each with the colour around it."""
     masks = [picture.masks[name] for name in names]
-    return without_objects(picture.pixels, masks, picture.union(list(picture.masks)))
+    return without_objects(picture.pixels, masks, picture.mask_of(picture.masks))
 
 
 def knocked_out_cells(subject: Subject, causal: Causal) -> np.ndarray:
@@ -139,7 +139,9 @@ def part_of_pixel(grid: tuple[int, int], height: int, width: int) -> np.ndarray:
 
 def painted(pixels: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Pixels with one colour wherever the mask is set."""
-    return np.where(mask[..., None], colour, pixels)
+    covered = pixels.copy()
+    covered[mask] = colour
+    return covered
 
 
 def moved(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
