@@ -3,7 +3,7 @@
 import grimp
 import pytest
 from attention_atlas.analysis.catalogue import COMPARISONS, STEPS, SUMMARIES
-from attention_atlas.attention.catalogue import EXTRACTION_MODULES
+from attention_atlas.attention.catalogue import EXTRACTION_MODULES, INTERVENTION_MODULES
 from attention_atlas.paper import catalogue as paper
 
 PACKAGE = "attention_atlas"
@@ -12,6 +12,7 @@ DECIDE_NOTHING = {"", "config", "errors", "provenance", "settings_files"}
 # Read for checking alone, which can stop a step but not change its output.
 CHECKS_ALONE = {
     "extract": {"inputs.study", "inputs.answers", "attention.catalogue"},
+    "intervene": {"inputs.answers", "analysis.rows", "store"},
     "answers": {"inputs.images", "analysis.rows", "store"},
     "transcript": {"inputs.answers", "inputs.study", "inputs.images"},
     "mass": {"inputs.answers", "inputs.study", "inputs.images"},
@@ -26,10 +27,11 @@ CHECKS_ALONE = {
     },
 }
 # Modules that a command runs beside the rule's own.
-RUN_TOO = {"compare": ("analysis.grounding_summaries",)}
+RUN_TOO = {"compare": ("analysis.grounding_summaries",), "intervene": ("analysis.causal_subjects",)}
 GRAPH = grimp.build_graph(PACKAGE)
 RULES = {
     "extract": ("attention.extraction", EXTRACTION_MODULES),
+    "intervene": ("attention.interventions", INTERVENTION_MODULES),
     **{
         name: (f"analysis.{module}", STEPS[name].modules)
         for name, module in {

@@ -105,7 +105,7 @@ def pooled_maps(node: xr.Dataset, how: str, generic: xr.Dataset | None = None) -
 def cells_of(node: xr.Dataset, name: str) -> np.ndarray:
     """A variable's maps, normalised over their cells: (sample, layer, head, cell)."""
     values = node[name].transpose("sample", "layer", "head", "row", "col").values
-    return normalised(values.reshape(*values.shape[:3], -1))
+    return normalised(values.reshape(*values.shape[:3], values.shape[3] * values.shape[4]))
 
 
 def bias_of(p: np.ndarray, image: np.ndarray) -> corrections.PositionBias:

@@ -21,3 +21,13 @@ CONTROL_MODULES = (
 EXTRACTION_SETTINGS = ("extraction", "generation", "capture")
 CONTROL_SETTINGS = (*EXTRACTION_SETTINGS, "controls")
 MANIFEST_MODULES = ("store",)
+# The modules whose code decides what perturbations do, and the sections of the settings that they depend on.
+INTERVENTION_MODULES = (
+    *("cells", "inputs.causal_samples", "inputs.images", "inputs.painting", "inputs.perturbations"),
+    *("inputs.study", "inputs.twins"),
+    *("analysis.bands", "analysis.causal_subjects", "analysis.corrections", "analysis.focus", "analysis.grounding"),
+    *("analysis.pooling", "analysis.step_maps", "analysis.targets"),
+    *("attention.capture", "attention.generation", "attention.interventions", "attention.models"),
+    *("attention.prompts", "attention.scoring", "attention.vision_tokens"),
+)
+INTERVENTION_SETTINGS = ("bands", "causal", "extraction", "pooling", "query_types")

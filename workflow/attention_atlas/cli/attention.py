@@ -1,4 +1,4 @@
-"""Commands of the phase attention: extract shards, list them in a manifest."""
+"""Commands of the phase attention: extract shards, list them in a manifest, perturb samples."""
 
 import json
 import sys
@@ -27,6 +27,7 @@ def add_commands(app: typer.Typer) -> None:
     """Register this phase's commands."""
     app.command()(extract)
     app.command()(manifest)
+    app.command()(intervene)
 
 
 def extract(
@@ -81,6 +82,55 @@ def manifest(
 
     with logged(log):
         write_manifest(output, shards)
+
+
+def intervene(
+    study: Annotated[Path, typer.Option(help="Folder of the study, data/<study>.")],
+    shard_maps: Annotated[Path, typer.Option(help="The shard whose samples are perturbed, a netCDF file.")],
+    step_maps: Annotated[Path, typer.Option(help="The run's maps at the selected step, a netCDF file.")],
+    model: Annotated[str, typer.Option(help="Name of the model.")],
+    model_entry: Annotated[str, typer.Option(help="The model's entry of config/models.yaml, as JSON.")],
+    settings: Settings,
+    output: Annotated[Path, typer.Option(help="The table to write (parquet).")],
+    log: Log = None,
+) -> None:
+    """Score a shard's generated tokens again with image or attention perturbed: one sample an image, or those named.
+
+    Reads the sections causal, extraction, pooling, bands and query_types of the settings.
+    """
+    with logged(log) as logger:
+        from attention_atlas.analysis import causal_subjects
+        from attention_atlas.analysis.step_maps import read
+        from attention_atlas.attention.interventions import intervene_shard
+        from attention_atlas.config import Causal, Extraction, ModelEntry, checked
+        from attention_atlas.inputs.causal_samples import causal_samples
+        from attention_atlas.inputs.study import read_study
+        from attention_atlas.store import write_table
+
+        sections = parse(settings, "causal", "extraction", "pooling", "bands", "query_types")
+        causal = checked(Causal, sections["causal"], "settings, causal")
+        asked = read_study(study, sections["query_types"], images=())
+        tokens, maps = causal_subjects.generated_tokens(shard_maps), read(step_maps)
+        wanted = [name for name in causal_samples(asked, causal) if name in tokens]
+        subjects = causal_subjects.subjects(asked, tokens, maps, wanted, sections["pooling"]["heads"])
+        images = asked.samples[asked.samples["sample_id"].isin(list(tokens))]["image"].nunique()
+        logger.info("%d samples to perturb, the shard has %d images", len(subjects), images)
+        without = sorted(set(wanted) - {subject.sample_id for subject in subjects})
+        if without:
+            logger.warning("%d more have no finite map, and no rows: %s", len(without), ", ".join(without))
+        with shown_progress(logger, f"{study.name} x {model}, perturbations of {shard_maps.stem}") as progress:
+            table = intervene_shard(
+                asked,
+                subjects,
+                model,
+                checked(ModelEntry, parse(model_entry), f"model {model!r}"),
+                checked(Extraction, sections["extraction"], "settings, extraction"),
+                causal,
+                causal_subjects.window(maps, causal.layers, sections["bands"]),
+                progress,
+            )
+        write_table(table, output)
+        logger.info("%d log-probabilities, %d missing", len(table), table["logprob"].isna().sum())
 
 
 @contextmanager
