@@ -19,7 +19,13 @@ CHECKS_ALONE = {
     "selected_maps": {"inputs.answers", "inputs.images", "analysis.rows"},
     "numbers": {"paper.catalogue"},
     "ground": {"analysis.rows", "inputs.answers", "inputs.images"},
-    "conditions": {"analysis.hypothesis_tests", "analysis.rows", "analysis.statistics", "inputs.answers", "inputs.images"},
+    "conditions": {
+        "analysis.hypothesis_tests",
+        "analysis.rows",
+        "analysis.statistics",
+        "inputs.answers",
+        "inputs.images",
+    },
     # the names of masses; what computes the scores is behind `ground` and `conditions`
     "compare": {
         *("store", "analysis.grounding", "analysis.targets", "analysis.rows", "inputs.controls", "inputs.images"),

@@ -94,7 +94,7 @@ def said(entry: Mapping[str, Any]) -> dict[str, str]:
     if entry["kind"] == "top_layers":
         arms = {"arm_first": "images lowest in the top sixth", "arm_second": "its share of the layers"}
     if entry["measure"] in EXCESSES:
-        arms = {"arm_first": f"{arms['arm_first']} to {arms['arm_second']}", "arm_second": "to paraphrases"}
+        arms = {"arm_first": f"{arms['arm_first']} to {arms['arm_second']}", "arm_second": "paraphrases"}
     return {**arms, "claim": entry["claim"], "original": entry["original"]}
 
 

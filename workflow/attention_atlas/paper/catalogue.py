@@ -22,6 +22,9 @@ TABLE_FORMATS: dict[str, tuple[str, ...]] = {
     "claims": ("csv", "md", "tex"),
     "validation": ("csv", "md", "tex"),
     "power": ("csv",),
+    "clusters": ("csv", "md", "tex"),
+    "cluster_plane": ("csv",),
+    "shortcut": ("csv", "md", "tex"),
     "grounding": ("csv", "md", "tex"),
     "grounding_profile": ("csv",),
 }
@@ -33,7 +36,7 @@ TABLE_MODULES = ("paper.tables", "paper.columns")
 NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
 SUMMARY_MODULES = ("paper.summary", "paper.columns")
 FINDINGS_MODULES = ("paper.findings", *TABLE_MODULES)
-FINDINGS_TABLES = ("table1", "contrasts", "grounding", "validation")
+FINDINGS_TABLES = ("table1", "contrasts", "clusters", "shortcut", "grounding", "validation")
 NUMBERS_TABLES = ("table1", "ablation", "contrasts")
 
 
@@ -55,6 +58,7 @@ FIGURES: dict[str, Sources] = {
     "grounding": Sources(("grounding_profile",), ("figures", "statistics")),
     "contrasts": Sources(("contrasts",), ("figures", "statistics")),
     "power": Sources(("power",), ("figures", "tests")),
+    "clusters": Sources(("cluster_plane", "clusters"), ("figures", "tests")),
     "gallery": Sources((), ("figures",), maps=True),
     "layers_page": Sources((), ("figures",), maps=True),
 }
