@@ -18,15 +18,14 @@ def excess(evidence: Evidence, entry: Entry) -> tuple[pd.DataFrame, str]:
     """
     pairs = pair_distances(evidence, entry)
     own = paraphrase_distances(evidence, entry)
-    pairs = pairs.assign(within_a=pairs["first"].map(own), within_b=pairs["second"].map(own))
-    complete = pairs[["between", "within_a", "within_b"]].notna().all(axis=1)
+    values = pairs[["between"]].assign(within_a=pairs["first"].map(own), within_b=pairs["second"].map(own))
+    complete = values.notna().all(axis=1)
     tested = complete.groupby(pairs["image"]).transform("any")
-    kept = pairs[complete | ~tested]
-    means = kept.groupby("image")[["between", "within_a", "within_b"]].agg(lambda values: values.mean(skipna=False))
+    kept = values[complete | ~tested].astype(float)
+    means = kept.groupby(pairs["image"]).agg(lambda column: column.mean(skipna=False))
     left_out = int((~complete).sum())
     note = f"{left_out} of {len(pairs)} pair(s) of samples without both paraphrases left out" if left_out else ""
-    columns = (means[name].to_numpy() for name in ("between", "within_a", "within_b"))
-    return contrasts.excess_arms(means.index.tolist(), *columns), note
+    return contrasts.excess_arms(means.index.tolist(), *means.to_numpy().T), note
 
 
 def pair_distances(evidence: Evidence, entry: Entry) -> pd.DataFrame:
