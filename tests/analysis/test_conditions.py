@@ -141,9 +141,7 @@ def test_an_image_that_is_not_asked_the_query_shares_no_target(case):
 
 def test_controls_are_numbered_by_their_names(case):
     own, weights = case.nodes[GRID], other_weights(case)
-    table = scored(
-        case, *(control(own, "other_image", weights, k) for k in (1, 2, 10)), control(own, "twin", weights)
-    )
+    table = scored(case, *(control(own, "other_image", weights, k) for k in (1, 2, 10)), control(own, "twin", weights))
     numbers = table.groupby("condition")["number"].unique()
     assert sorted(numbers["other_image"]) == [1, 2, 10]
     assert list(numbers["twin"]) == [0]

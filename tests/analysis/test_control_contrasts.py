@@ -270,7 +270,9 @@ def test_pairs_without_both_paraphrases_are_left_out_and_counted(case, scores):
     assert note == f"1 of {2 * IMAGES} pair(s) of samples without both paraphrases left out"
     maps = own_maps(case)
     first = made[(made["image"] == "image_00.png") & (made["arm"] == "between")]
-    assert first["value"].item() == pytest.approx(layer_mean_distance(maps["image_00-q1"], maps["image_00-q2"]), rel=1e-4)
+    assert first["value"].item() == pytest.approx(
+        layer_mean_distance(maps["image_00-q1"], maps["image_00-q2"]), rel=1e-4
+    )
     assert made["value"].notna().all()
 
 
