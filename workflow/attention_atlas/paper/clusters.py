@@ -1,6 +1,7 @@
 """Clusters: t of contrasts at every layer and step around the answer, with the clusters that are significant."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,11 +13,20 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from attention_atlas.paper import panels
-from attention_atlas.paper.style import BLACK, DOUBLE_COLUMN, LIGHT_GREY, house_style, message_figure, new_figure
+from attention_atlas.paper.style import (
+    BLACK,
+    DOUBLE_COLUMN,
+    LIGHT_GREY,
+    PAGE_HEIGHT,
+    house_style,
+    message_figure,
+    new_figure,
+)
 
 DIVERGING = "PuOr"
 COLUMNS = 3
 PANEL_HEIGHT = 46.0  # mm
+TITLE_WIDTH = 36  # letters
 
 
 @house_style
@@ -27,15 +37,15 @@ def draw(cluster_plane: pd.DataFrame, clusters: pd.DataFrame, settings: Mapping[
     groups = [(str(name), rows) for name, rows in cluster_plane.groupby("contrast", sort=False)]
     columns = min(COLUMNS, len(groups))
     rows_of_panels = math.ceil(len(groups) / columns)
-    figure = new_figure(DOUBLE_COLUMN, PANEL_HEIGHT * rows_of_panels + 8)
+    figure = new_figure(DOUBLE_COLUMN, min(PANEL_HEIGHT * rows_of_panels + 8, PAGE_HEIGHT))
     all_axes = figure.subplots(rows_of_panels, columns, squeeze=False).ravel()
     largest = cluster_plane["t"].abs().max()
     scale = Normalize(-largest, largest)
     significant = clusters[clusters["p"] <= settings["tests"]["alpha"]]
     for axes, (name, rows) in zip(all_axes, groups, strict=False):
         draw_plane(axes, rows, set(significant.loc[significant["contrast"] == name, "cluster"]), scale)
-        axes.set_title(name.replace("_", " "), loc="left")
-        panels.write_count(axes, rows.loc[rows["t"].notna(), "n"])
+        count = panels.count_text(rows.loc[rows["t"].notna(), "n"])
+        axes.set_title(textwrap.fill(f"{name.replace('_', ' ')}, {count}", TITLE_WIDTH), loc="left")
     for axes in all_axes[len(groups) :]:
         axes.set_axis_off()
     bar = figure.colorbar(ScalarMappable(scale, DIVERGING), ax=all_axes, aspect=40, pad=0.01, fraction=0.03)
