@@ -20,14 +20,23 @@ CHECKS_ALONE = {
     "selected_maps": {"inputs.answers", "inputs.images", "analysis.rows"},
     "numbers": {"paper.catalogue"},
     "ground": {"analysis.rows", "inputs.answers", "inputs.images"},
-    # the names of masses and corrections; what computes the scores is behind `ground`
+    "conditions": {
+        "analysis.hypothesis_tests",
+        "analysis.rows",
+        "analysis.statistics",
+        "inputs.answers",
+        "inputs.images",
+    },
+    # the names of masses; what computes the scores is behind `ground` and `conditions`
     "compare": {
-        *("store", "analysis.corrections", "analysis.grounding", "analysis.targets", "analysis.focus"),
-        *("analysis.pooling", "analysis.rows", "inputs.study", "inputs.answers", "inputs.images"),
+        *("store", "analysis.grounding", "analysis.targets", "analysis.rows", "inputs.controls", "inputs.images"),
     },
 }
 # Modules that a command runs beside the rule's own.
-RUN_TOO = {"compare": ("analysis.grounding_summaries",), "intervene": ("analysis.causal_subjects",)}
+RUN_TOO = {
+    "compare": ("analysis.grounding_summaries", "analysis.shortcut"),
+    "intervene": ("analysis.causal_subjects",),
+}
 GRAPH = grimp.build_graph(PACKAGE)
 RULES = {
     "extract": ("attention.extraction", EXTRACTION_MODULES),
@@ -42,6 +51,7 @@ RULES = {
             "summaries": "summaries",
             "selected_maps": "selected_maps",
             "ground": "grounding_tables",
+            "conditions": "conditions",
             "compare": "comparisons",
         }.items()
     },

@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+from attention_atlas import store
+from attention_atlas.analysis import step_maps
 from attention_atlas.analysis.catalogue import COMPARISONS, SUMMARIES
 from attention_atlas.paper import catalogue
 
@@ -56,7 +59,9 @@ def project(tmp_path_factory):
     samples = [
         Planted(f"s{k}", f"image_{k}.png", TOKENS, np.full((4, 3), 4 + k), target_object="object_0") for k in range(6)
     ]
-    write_run(root, samples)
+    maps = store.open_shards(write_run(root, samples))
+    answers = pd.DataFrame({"sample_id": [sample.sample_id for sample in samples], "step": 2})
+    store.write_tree(root / "step_maps.nc", step_maps.step_maps(maps, answers))
     draw_images(write_study(root, samples), samples)
     return root
 
@@ -91,8 +96,11 @@ def commands(root):
     judged = ["--samples", samples, "--answers", answers]
     scores = f"{made}/grounding_scores.parquet"
     yield ["ground", *study, *judged, *given, "--output", scores, *shards], [scores]
+    controls = f"{made}/condition_scores.parquet"
+    yield ["conditions", "--maps", "step_maps.nc", *study, *given, "--output", controls], [controls]
+    tested = ["--grounding", scores, "--conditions", controls, "--maps", "step_maps.nc", *study]
     yield (
-        ["compare", *described, "--grounding", scores, "--manifest", manifest, *given, "--output", made],
+        ["compare", *described, *tested, "--manifest", manifest, *given, "--output", made],
         [f"{made}/{name}.parquet" for name in COMPARISONS],
     )
     chosen = ["--samples", samples, "--answers", answers, "--table1", f"{made}/table1.parquet"]
@@ -131,7 +139,7 @@ def test_every_command_ends_well(ran):
     assert [(command[0], code) for command, _, code in ran] == [(command[0], 0) for command, _, _ in ran]
     assert {command[0] for command, _, _ in ran} == {
         *("transcript", "answers", "focus", "mass", "summary-tables", "selected-maps"),
-        *("ground", "compare", "table", "findings", "numbers", "summary", "figure"),
+        *("ground", "conditions", "compare", "table", "findings", "numbers", "summary", "figure"),
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 from attention_atlas import store
 from attention_atlas.analysis import focus, transcript
 from attention_atlas.analysis.comparisons import comparisons
+from attention_atlas.analysis.conditions import condition_scores
 from attention_atlas.analysis.grounding_tables import grounding_table
 from attention_atlas.analysis.summaries import read_run
 from attention_atlas.config import Settings
@@ -16,6 +17,7 @@ from ..synthetic import LAYERS, Planted, write_run, write_study
 IMAGES = 12
 TOKENS = ["It", " is", " 3", ".", "<|im_end|>"]
 ANSWER = 2
+NO_CONDITIONS = condition_scores({}, {}, None, "max")
 CONTRASTS = {
     "q0_vs_q1": {
         "family": "pairs",
@@ -103,7 +105,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(made):
     tables, grounding = made
-    return comparisons(read_run(tables, LAYERS, settings()), grounding)
+    return comparisons(read_run(tables, LAYERS, settings()), grounding, {}, NO_CONDITIONS)
 
 
 def row(found, name):
@@ -187,7 +189,7 @@ def test_fewer_than_six_images_are_refused_with_the_reason(made):
     few = tables["samples"]["image"] < "image_05.png"
     names = tables["samples"].loc[few, "sample_id"]
     less = {name: table[table["sample_id"].astype(str).isin(names)] for name, table in tables.items()}
-    found = comparisons(read_run(less, LAYERS, settings()), grounding)
+    found = comparisons(read_run(less, LAYERS, settings()), grounding, {}, NO_CONDITIONS)
     verdicts = found["contrasts"].set_index("name")
     assert (verdicts["verdict"] == "no verdict").all()
     assert "needs 6" in verdicts.loc["q0_vs_q1", "note"]
@@ -196,13 +198,15 @@ def test_fewer_than_six_images_are_refused_with_the_reason(made):
 def test_the_order_of_the_rows_changes_nothing(made, found):
     tables, grounding = made
     shuffled = {name: table.sample(frac=1, random_state=0) for name, table in tables.items()}
-    again = comparisons(read_run(shuffled, LAYERS, settings()), grounding.sample(frac=1, random_state=0))
+    again = comparisons(
+        read_run(shuffled, LAYERS, settings()), grounding.sample(frac=1, random_state=0), {}, NO_CONDITIONS
+    )
     pd.testing.assert_frame_equal(again["contrasts"], found["contrasts"])
 
 
 def test_a_study_without_boxes_tests_what_needs_none(made):
     tables, grounding = made
-    found = comparisons(read_run(tables, LAYERS, settings()), grounding.iloc[:0])
+    found = comparisons(read_run(tables, LAYERS, settings()), grounding.iloc[:0], {}, NO_CONDITIONS)
     verdicts = found["contrasts"].set_index("name")["verdict"]
     assert verdicts["auroc"] == "no verdict"
     assert verdicts["q0_vs_q1"] == "moved"

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from attention_atlas import store
 from attention_atlas.analysis import comparisons, grounding_summaries, grounding_tables, selected_maps
+from attention_atlas.analysis.conditions import condition_scores
 from attention_atlas.analysis.summaries import SUMMARIES, read_run
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.study import read_study
 from attention_atlas.paper import catalogue, overlay, style
 from attention_atlas.paper.columns import COLUMNS, TEXT, read_published
 from attention_atlas.paper.tables import write_table
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
@@ -29,6 +30,7 @@ SETTINGS = settings_of(
             "first": {"query_ids": ["q0"]},
             "second": {"query_ids": ["q1"]},
             "claim": "first is higher",
+            "plane": True,
         },
         "late_vs_early": {"first": {"layers": "late"}, "second": {"layers": "early"}, "direction": "less"},
         "aurocs": {"measure": "auroc", "first": {"query_ids": ["q2"]}, "second": {"query_ids": ["q3"]}},
@@ -84,7 +86,7 @@ def run(tmp_path_factory):
     of_run, scores = read_run(tables, 3, SETTINGS), scores_of(tree, study, tables)
     summaries = {
         **{name: summary(of_run) for name, summary in SUMMARIES.items()},
-        **comparisons.comparisons(of_run, scores),
+        **comparisons.comparisons(of_run, scores, {}, condition_scores({}, {}, None, "max")),
         "grounding_profile": grounding_summaries.grounding_profile(of_run, scores),
     }
     for name, frame in summaries.items():
@@ -181,7 +183,7 @@ def tables_of_size(queries, layers, steps, note="", images=48):
         if "answer_share" in frame:
             frame["answer_share"] = np.where(frame["step"] == min(3, steps - 1), 0.94, 0)
         rows[name] = frame[list(COLUMNS[name])]
-    return {**rows, **contrasts_of_size(queries, note, images)}
+    return {**rows, **contrasts_of_size(queries, note, images), **clusters_of_size(queries, layers, steps, images)}
 
 
 def contrasts_of_size(count, note, images):
@@ -210,6 +212,22 @@ def contrasts_of_size(count, note, images):
     shares = {name: random.uniform(0, 1, len(power)) for name in ("moved", "equivalent", "undecided")}
     power = power.assign(n_second=power["n_first"], datasets=500, **shares)
     return {"contrasts": contrasts[list(COLUMNS["contrasts"])], "power": power[list(COLUMNS["power"])]}
+
+
+def clusters_of_size(count, layers, steps, images):
+    """Planes of as many contrasts with a cluster each, and a step that too few images have."""
+    random = np.random.default_rng(3)
+    names = [f"the_queries_of_one_type_against_those_of_another_{k}" for k in range(count)]
+    keys = [(name, layer, step) for name in names for layer in range(layers) for step in range(-1, steps)]
+    plane = pd.DataFrame(keys, columns=["contrast", "layer", "step"])
+    plane = plane.assign(t=random.normal(0, 3, len(plane)), cluster=0, n=images)
+    plane["t"] = plane["t"].where(plane["step"] >= 0)
+    plane.loc[(plane["step"] == 0) & (plane["layer"] < 4), "cluster"] = 1
+    clusters = pd.DataFrame(
+        {"contrast": names, "cluster": 1, "layers": "0 to 3", "steps": "0", "cells": min(4, layers)}
+    )
+    clusters = clusters.assign(mass=9.0, p=0.01, n=images, note="")
+    return {"clusters": clusters[list(COLUMNS["clusters"])], "cluster_plane": plane[list(COLUMNS["cluster_plane"])]}
 
 
 SIZES = {
@@ -338,7 +356,7 @@ def test_no_selected_sample_gives_a_figure_that_says_so(name):
     assert_every_text_is_readable(figure)
 
 
-@pytest.mark.parametrize("name", [name for name in OF_TABLES if name not in ("contrasts", "power")])
+@pytest.mark.parametrize("name", [name for name in OF_TABLES if name not in ("contrasts", "power", "clusters")])
 def test_a_query_without_any_value_has_a_panel_that_says_so(name, run):
     tables = {table: published(run, table) for table in catalogue.figure_tables(name)}
     for frame in tables.values():
@@ -443,6 +461,64 @@ def test_the_step_of_most_answers_is_marked_in_the_plane(figures):
         for query, axes in panels.items()
     }
     assert marks == {query: [step] for query, step in ANSWER_STEPS.items()}
+
+
+def test_planes_of_contrasts_hold_their_t_at_their_cells_on_a_symmetric_scale():
+    tables = SIZES["two queries of few images"]
+    figure = draw("clusters", [tables["cluster_plane"], tables["clusters"]])
+    planes = [part for axes in figure.get_axes() for part in axes.collections if isinstance(part, QuadMesh)][:2]
+    for plane, (_, rows) in zip(planes, tables["cluster_plane"].groupby("contrast", sort=False), strict=True):
+        expected = rows.pivot(index="layer", columns="step", values="t").to_numpy()
+        np.testing.assert_array_equal(np.ma.filled(plane.get_array(), np.nan), expected)
+        assert plane.norm.vmin == -plane.norm.vmax
+        assert plane.norm.vmax == tables["cluster_plane"]["t"].abs().max()
+
+
+def dotted(axes):
+    """The (step, layer) of the cells that a plane marks as of a cluster."""
+    return {
+        point
+        for line in axes.get_lines()
+        for point in zip(*(np.asarray(part) for part in line.get_data()), strict=True)
+    }
+
+
+def sides(axes):
+    """The sides of cells that are drawn, as sets of two corners."""
+    lines = [part for part in axes.collections if isinstance(part, LineCollection)]
+    return sorted(sorted(map(tuple, segment.tolist())) for part in lines for segment in part.get_segments())
+
+
+def test_significant_clusters_are_outlined_and_others_are_not():
+    plane = pd.DataFrame([("a", layer, step, 1.0, 0, 9) for layer in (0, 4) for step in (0, 1)])
+    plane.columns = list(COLUMNS["cluster_plane"])
+    plane.loc[[0, 1], "cluster"], plane.loc[3, "cluster"] = 1, 2
+    clusters = pd.DataFrame({"contrast": "a", "cluster": [1, 2], "p": [0.05, 0.051]})
+    axes = draw("clusters", [plane, clusters]).get_axes()[0]
+    assert dotted(axes) == {(0, 0), (1, 0)}
+    below = [[(x - 0.5, y), (x + 0.5, y)] for x in (0, 1) for y in (-0.5, 0.5)]
+    beside = [[(x, -0.5), (x, 0.5)] for x in (-0.5, 1.5)]
+    assert sides(axes) == sorted(below + beside)
+
+
+def test_a_cluster_of_another_contrast_is_outlined_in_its_own_panel_alone():
+    plane = pd.DataFrame([(name, layer, 0, 1.0, 1, 9) for name in "ab" for layer in (0, 1)])
+    plane.columns = list(COLUMNS["cluster_plane"])
+    clusters = pd.DataFrame({"contrast": ["a", "b"], "cluster": [1, 1], "p": [0.5, 0.01]})
+    first, second = draw("clusters", [plane, clusters]).get_axes()[:2]
+    assert not dotted(first)
+    assert dotted(second) == {(0, 0), (0, 1)}
+
+
+def test_contrasts_of_every_measure_have_a_panel_with_its_unit():
+    table = SIZES["a large model with long answers"]["contrasts"].copy()
+    table["measure"] = ["entropy", "auroc", "ln_enrichment", "js_excess", "centre_excess", "js_excess"]
+    figure = draw("contrasts", [table])
+    titles = [axes.get_xlabel() for axes in figure.get_axes()]
+    assert "difference in Jensen–Shannon divergence (nats), first minus second" in titles
+    assert "difference in centre shift (cells), first minus second" in titles
+    assert len(titles) == 5
+    assert_every_text_is_readable(figure)
 
 
 def selected_of(run, name):

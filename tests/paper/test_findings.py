@@ -45,8 +45,37 @@ TABLE1 = {
     **{"modal_layer": 1, "modal_share": 0.94, "modal_share_low": 0.83, "modal_share_high": 0.98, "accuracy": 1.0},
     **{"accuracy_low": 0.93, "accuracy_high": 1.0, "n_accuracy": 47, "shown_layer": 1},
 }
+EXCESS = {
+    **CONTRAST,
+    **{"name": "maps", "measure": "js_excess", "arm_first": "q3 to q4", "arm_second": "paraphrases"},
+    **{"difference": 0.0335, "low": 0.0258, "high": 0.0416, "margin": 0.02, "claim": "", "reading": ""},
+}
+CLUSTER = {
+    **{"contrast": "q3_vs_q4", "cluster": 1, "layers": "4 to 5", "steps": "-1 to 2", "cells": 7, "mass": -13.9971},
+    **{"p": 0.00006, "n": 48, "note": ""},
+}
+NO_CLUSTER = {
+    **CLUSTER,
+    **{"contrast": "q1_vs_q2", "cluster": 0, "layers": "", "steps": "", "cells": 0, "mass": np.nan, "p": np.nan},
+    **{"n": 5, "note": "5 image(s); a test needs 6 in a cell"},
+}
+SHORTCUT = {
+    **{"query_type": "counting", "verdict": "no shortcut", "verdict_note": "attention on the target: fails"},
+    **{"n_chance": 48, "chance_state": "holds", "chance_reason": "q1: 43 of 48, constant answer 0.417, p = 5.6e-12"},
+    **{"n_attention": 47, "attention_difference": 0.5569, "attention_low": 0.4881, "attention_high": 0.6223},
+    **{"attention_state": "fails", "attention_reason": "", "n_cause": 12, "cause_difference": -0.0123},
+    **{"cause_low": -0.0456, "cause_high": 0.0201, "cause_state": "holds", "cause_reason": ""},
+}
+UNDEFINED = {
+    **SHORTCUT,
+    **dict.fromkeys(("cause_difference", "cause_low", "cause_high"), np.nan),
+    **{"query_type": "spatial", "verdict": "no verdict", "n_cause": 0, "cause_state": "not defined"},
+    **{"cause_reason": "no causal checks of its samples"},
+}
 ROWS = {
-    "contrasts": [CONTRAST, REFUSED],
+    "clusters": [CLUSTER, NO_CLUSTER],
+    "shortcut": [SHORTCUT, UNDEFINED],
+    "contrasts": [CONTRAST, REFUSED, EXCESS],
     "claims": [CONTRAST],
     "grounding": [GROUNDING],
     "validation": [VALIDATION],
@@ -91,6 +120,40 @@ def test_claims_stand_beside_their_original_and_name_the_model(folder):
     text = (folder / "claims.md").read_text()
     assert "mine asked of tiny" in text
     assert "counting above spatial | -0.135 [-0.159, -0.110] | 48 | <0.0001 | contradicted" in text.replace("\\", "")
+
+
+def test_clusters_are_printed_with_their_extents_and_a_contrast_without_any_says_why(folder):
+    text = (folder / "clusters.md").read_text()
+    assert "| q3 vs q4 | 1 | 4 to 5 | -1 to 2 | 7 | -14.00 | 0.0001 | 48 |" in text
+    assert "No cluster: q1\\_vs\\_q2: 5 image(s); a test needs 6 in a cell." in text
+
+
+def test_the_legs_of_a_shortcut_are_printed_with_their_numbers(folder):
+    text = (folder / "shortcut.md").read_text()
+    assert (
+        "| counting | holds (q1: 43 of 48, constant answer 0.417, p = 5.6e-12) | "
+        "fails (0.557 [0.488, 0.622], n = 47) | holds (-0.012 [-0.046, 0.020], n = 12) | no shortcut |"
+    ) in text
+    assert "| not defined (no causal checks of its samples) | no verdict |" in text
+
+
+def test_shortcuts_and_clusters_have_a_sentence_each(folder):
+    write_findings(folder / "findings.md", folder)
+    text = (folder / "findings.md").read_text()
+    _, shortcuts = text.split("## Shortcuts")
+    for part in (
+        "**counting**: **no shortcut**. Answers above chance: holds (q1: 43 of 48, constant answer 0.417, p = 5.6e-12)",
+        "attention on the target the same in other images: fails (difference 0.557 [0.488, 0.622], n = 47)",
+        "answer the same without the target: holds (difference -0.012 nats [-0.046, 0.020], n = 12).",
+        "answer the same without the target: not defined (no causal checks of its samples).",
+    ):
+        assert part in shortcuts, part
+    for part in (
+        "Jensen–Shannon divergence, q3 to q4 minus paraphrases: 0.034 nats [0.026, 0.042]",
+        "n = 48: clusters at layer 4 to 5, step -1 to 2 (lower in the first arm, p = 0.0001).",
+        "q1_vs_q2: **no cluster** (5 image(s); a test needs 6 in a cell).",
+    ):
+        assert part in text, part
 
 
 def test_each_finding_has_its_number_interval_n_and_verdict(folder):

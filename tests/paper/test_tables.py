@@ -20,7 +20,7 @@ LATEX_NAMES = {
     **{r"\textless{}": "<", r"\textgreater{}": ">", r"\textbar{}": "|", "$-$": "-", "--": "–"},
 }
 WITH_TEXT = ("table1", "steps", "ablation")
-P_COLUMNS = ("p_difference", "smallest_p", "q_difference", "p_equivalence", "q_equivalence", "p_binomial")
+P_COLUMNS = ("p_difference", "smallest_p", "q_difference", "p_equivalence", "q_equivalence", "p_binomial", "p")
 
 
 def values_of(name, rows, seed=0):
@@ -29,7 +29,8 @@ def values_of(name, rows, seed=0):
     frame = pd.DataFrame({column: random.normal(1, 2, rows) for column in COLUMNS[name]})
     whole = [*("num_cells", "samples", "failed", "no_answer", "undefined", "other_conditions", "n", "n_accuracy")]
     whole += ["layer", "step", "layer_of_min", "modal_layer", "shown_layer"]
-    for column in [*whole, "n_first", "n_second", "datasets", "rejections", "tests"]:
+    whole += ["n_first", "n_second", "datasets", "rejections", "tests"]
+    for column in [*whole, "cluster", "cells", "n_chance", "n_attention", "n_cause"]:
         if column in frame:
             frame[column] = random.integers(2, 40, rows)
     texts = {
@@ -39,6 +40,8 @@ def values_of(name, rows, seed=0):
         **{"score": "auroc", "kind": "paired", "verdict": "moved", "arm_first": "q0", "arm_second": "q1"},
         **dict.fromkeys(("name", "contrast", "family", "test", "world", "passes", "claim", "original"), "some text"),
         **dict.fromkeys(("sign", "verdict_note", "direction", "reading", "note"), ""),
+        **{"layers": "3 to 5", "steps": "-1 to 2"},
+        **{f"{leg}_{part}": "holds" for leg in ("chance", "attention", "cause") for part in ("state", "reason")},
     }
     return frame.assign(**{column: value for column, value in texts.items() if column in frame})
 
@@ -162,7 +165,7 @@ def test_nothing_is_printed_as_minus_zero(publish):
 @pytest.mark.parametrize("name", catalogue.TABLES)
 def test_a_published_table_is_read_back_as_it_was_rounded(name, publish):
     frame = values_of(name, 6)
-    count = next(column for column in ("n", "n_first", "datasets") if column in frame)
+    count = next(column for column in ("n", "n_first", "datasets", "n_chance") if column in frame)
     frame.loc[frame.index[0], count] = 0
     back = read_published(publish(name, frame)["csv"], name)
     pd.testing.assert_frame_equal(back, tables.rounded(frame[list(COLUMNS[name])]), check_dtype=False)

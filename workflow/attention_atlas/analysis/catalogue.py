@@ -42,15 +42,28 @@ STEPS = {
         ),
         ("bands", "pooling", "statistics", "steps"),
     ),
+    "conditions": Step(
+        (
+            *("analysis.conditions", "analysis.contrasts", "analysis.corrections", "analysis.focus"),
+            *("analysis.grounding", "analysis.pooling", "analysis.step_maps", "analysis.targets"),
+            *("inputs.controls", "inputs.study"),
+        ),
+        ("pooling", "query_types"),
+    ),
     "compare": Step(
         (
             *("analysis.comparisons", "analysis.contrasts", "analysis.hypothesis_tests", "analysis.validation"),
-            *("analysis.grounding_summaries", "analysis.grounding_tables"),
+            *("analysis.arms", "analysis.distances", "analysis.planes", "analysis.shortcut", "analysis.conditions"),
+            *("analysis.grounding_summaries", "analysis.grounding_tables", "analysis.step_maps"),
+            *("analysis.corrections", "analysis.focus", "analysis.pooling", "inputs.answers", "inputs.study"),
             *("analysis.summaries", "analysis.bands", "analysis.statistics", "analysis.steps"),
         ),
-        ("bands", "contrasts", "pooling", "statistics", "steps", "tests"),
+        ("bands", "contrasts", "pooling", "query_types", "statistics", "steps", "tests"),
     ),
 }
-COMPARISONS = ("contrasts", "claims", "validation", "power", "grounding", "grounding_profile")
+COMPARISONS = (
+    *("contrasts", "claims", "validation", "power", "clusters", "cluster_plane", "shortcut"),
+    *("grounding", "grounding_profile"),
+)
 # The summaries of a run, a parquet file each: one per published table.
 SUMMARIES = ("table1", "steps", "ablation", "layer_profile", "pooling_profile", "layer_step", "vision_mass")

@@ -4,23 +4,32 @@ A contrast's values are one number a sample at the selected step: the mean over 
 pooled map, or of a grounding score of the pooled raw map.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from attention_atlas.analysis import bands, contrasts, steps, summaries, validation
+from attention_atlas.analysis import contrasts, distances, planes, steps, summaries, validation
+from attention_atlas.analysis.arms import (
+    ARMS,
+    EXCESSES,
+    TWO_ARMS,
+    Entry,
+    Evidence,
+    arm_rows,
+    arm_text,
+    arm_values,
+    impossible,
+    profile_of,
+    two_arms,
+)
+from attention_atlas.analysis.conditions import Nodes
 from attention_atlas.analysis.contrasts import Contrast, Observations, Outcome
 from attention_atlas.analysis.hypothesis_tests import Plan
 from attention_atlas.analysis.summaries import Run
 from attention_atlas.errors import AtlasError
-
-ARMS = ("first", "second")
-SCORES = {"auroc": "auroc", "ln_enrichment": "enrichment"}
-# Steps before and after the answer's first token that "lowest at the answer step" is held against.
-ALIGNED = 3
-TWO_ARMS = ("paired", "unpaired")
 
 
 def plan_of(settings: Mapping[str, Any]) -> Plan:
@@ -36,24 +45,30 @@ def plan_of(settings: Mapping[str, Any]) -> Plan:
     )
 
 
-def comparisons(run: Run, grounding: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The contrasts of the settings with their verdicts, those about claims, the tests' validation and their power."""
-    plan = plan_of(run.settings)
-    profiles_of = {"entropy": entropy_profiles(run), **grounding_profiles(run, grounding)}
+def comparisons(
+    run: Run, grounding: pd.DataFrame, nodes: Nodes, conditions: pd.DataFrame, legs: Sequence[Observations] = ()
+) -> dict[str, pd.DataFrame]:
+    """The contrasts of the settings with their verdicts, those about claims, the tests' validation and power, planes.
+
+    `nodes` are the study's step maps, `conditions` the condition scores; both may be empty. `legs` are observations of
+    tests elsewhere, which are validated beside those of the contrasts.
+    """
+    plan, evidence = plan_of(run.settings), Evidence(run, grounding, nodes, conditions)
     declared = run.settings["contrasts"]
+    reasons = {name: impossible(evidence, entry) for name, entry in declared.items()}
+    possible = {name: entry for name, entry in declared.items() if not reasons[name]}
     observed = {
-        name: observations(run, name, entry, profiles_of[entry["measure"]])
-        for name, entry in declared.items()
-        if entry["kind"] in TWO_ARMS
+        name: observations(evidence, name, entry) for name, entry in possible.items() if entry["kind"] in TWO_ARMS
     }
     tested = dict(zip(observed, contrasts.outcomes(list(observed.values()), plan), strict=True))
-    for name, entry in declared.items():
-        if entry["kind"] == "lowest_step":
-            tested[name] = lowest_step(run, name, entry, plan)
-        elif entry["kind"] == "top_layers":
-            tested[name] = top_layers(run, name, entry, profiles_of["entropy"], plan)
+    tested |= {name: one_arm(evidence, name, entry, plan) for name, entry in possible.items() if name not in tested}
+    tested |= {
+        name: contrasts.untested(contrast_of(run, name, declared[name]), reason, plan)
+        for name, reason in reasons.items()
+        if reason
+    }
     simulation = validation.Simulation(datasets=run.settings["tests"]["simulations"])
-    validated = validation.validate(list(observed.values()), plan, simulation)
+    validated = validation.validate([*observed.values(), *legs], plan, simulation)
     power = validation.power(list(observed.values()), plan, simulation)
     failed = validation.failures(validated)
     if failed:
@@ -67,6 +82,7 @@ def comparisons(run: Run, grounding: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "claims": table[table["claim"] != ""].reset_index(drop=True),
         "validation": validated.assign(passes=passes),
         "power": power,
+        **planes.clusters(evidence, plan),
     }
 
 
@@ -77,39 +93,16 @@ def said(entry: Mapping[str, Any]) -> dict[str, str]:
         arms = {"arm_first": "answer step", "arm_second": "each other step"}
     if entry["kind"] == "top_layers":
         arms = {"arm_first": "images lowest in the top sixth", "arm_second": "its share of the layers"}
+    if entry["measure"] in EXCESSES:
+        arms = {"arm_first": f"{arms['arm_first']} to {arms['arm_second']}", "arm_second": "paraphrases"}
     return {**arms, "claim": entry["claim"], "original": entry["original"]}
 
 
-def arm_text(arm: Mapping[str, Any]) -> str:
-    """An arm in words."""
-    parts = [*arm["query_ids"], *arm["query_types"]]
-    parts += [f"{arm['layers']} layers"] if arm["layers"] != "all" else []
-    parts += [] if arm["correct"] is None else ["right answers" if arm["correct"] else "wrong answers"]
-    return ", ".join(parts) or "all queries"
-
-
-def entropy_profiles(run: Run) -> pd.DataFrame:
-    """Entropy by layer of each sample at the selected step; rows query_id, image, sample_id(, step)."""
-    return summaries.by_selector(run, summaries.profiles(run, run.heads, summaries.selected(run)))
-
-
-def grounding_profiles(run: Run, grounding: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Scores of the pooled raw map by layer of each sample with a target."""
-    pooled = grounding[(grounding["map"] == run.heads) & (grounding["correction"] == "raw")]
-    found = {}
-    for measure, score in SCORES.items():
-        rows = pooled[pooled["score"] == score].astype({"sample_id": str})
-        values = rows["value"] if measure == "auroc" else contrasts.ln_enrichment(rows["value"].to_numpy())
-        wide = rows.assign(value=values).pivot(index="sample_id", columns="layer", values="value")
-        wide = wide.reindex(columns=list(run.layers)).rename_axis(index="sample_id").reset_index()
-        found[measure] = summaries.described(run, wide.assign(step=0))
-    return found
-
-
-def observations(run: Run, name: str, entry: Mapping[str, Any], profile: pd.DataFrame) -> Observations:
-    """The per-image values of a contrast of two arms."""
-    arms = [arm_values(run, entry[arm], profile).assign(arm=arm) for arm in ARMS]
-    return contrasts.observations(contrast_of(run, name, entry), pd.concat(arms, ignore_index=True))
+def observations(evidence: Evidence, name: str, entry: Entry) -> Observations:
+    """The per-image values of a contrast of two arms; those of an excess are distances."""
+    table, left_out = (distances.excess if entry["measure"] in EXCESSES else two_arms)(evidence, entry)
+    observed = contrasts.observations(contrast_of(evidence.run, name, entry), table)
+    return replace(observed, note="; ".join(filter(None, (left_out, observed.note))))
 
 
 def contrast_of(run: Run, name: str, entry: Mapping[str, Any]) -> Contrast:
@@ -118,22 +111,15 @@ def contrast_of(run: Run, name: str, entry: Mapping[str, Any]) -> Contrast:
     if entry["measure"] == "entropy" and run.measure == "entropy_normalised":
         margin /= np.log(run.settings["bands"]["reference_cells"])
     kind: Any = entry["kind"] if entry["kind"] in TWO_ARMS else "paired"
-    return Contrast(name, entry["family"], kind, entry["measure"], ARMS, margin, entry["direction"])
+    arms = distances.ARMS if entry["measure"] in EXCESSES else ARMS
+    return Contrast(name, entry["family"], kind, entry["measure"], arms, margin, entry["direction"])
 
 
-def arm_values(run: Run, arm: Mapping[str, Any], profile: pd.DataFrame) -> pd.DataFrame:
-    """image and value of each sample of an arm: the mean over the arm's layers, NaN where one is undefined."""
-    chosen = arm_rows(run, arm, profile.index.get_level_values("sample_id"))
-    layers = layers_of(run, arm["layers"])
-    rows = profile.loc[chosen, layers]
-    values = rows.mean(axis=1, skipna=False)
-    return pd.DataFrame({"image": rows.index.get_level_values("image"), "value": values.to_numpy()})
-
-
-def layers_of(run: Run, band: str) -> list[int]:
-    """The captured layers of a band."""
-    cuts = bands.layer_cuts(run.settings["bands"], run.num_layers)
-    return [layer for layer in run.layers if band in ("all", bands.layer_band(layer, cuts))]
+def one_arm(evidence: Evidence, name: str, entry: Entry, plan: Plan) -> Outcome:
+    """A contrast of steps or layers within one arm."""
+    if entry["kind"] == "lowest_step":
+        return lowest_step(evidence.run, name, entry, plan)
+    return top_layers(evidence.run, name, entry, profile_of(evidence, entry, entry["first"]), plan)
 
 
 def lowest_step(run: Run, name: str, entry: Mapping[str, Any], plan: Plan) -> Outcome:
@@ -146,7 +132,7 @@ def lowest_step(run: Run, name: str, entry: Mapping[str, Any], plan: Plan) -> Ou
     kept = arm_rows(run, entry["first"], names)
     values = values.assign(step=aligned[kept], answered=answer[kept] >= 0)
     values = values[values["answered"]]
-    others = [shift for shift in range(-ALIGNED, ALIGNED + 1) if shift != 0]
+    others = [shift for shift in planes.STEPS if shift != 0]
     compared = []
     for shift in others:
         pair = values[values["step"].isin([0, shift])]
@@ -161,19 +147,6 @@ def lowest_step(run: Run, name: str, entry: Mapping[str, Any], plan: Plan) -> Ou
         )
         return contrasts.outcomes([empty], plan)[0]
     return contrasts.lowest(name, contrasts.outcomes(compared, plan))
-
-
-def arm_rows(run: Run, arm: Mapping[str, Any], names: pd.Index) -> np.ndarray:
-    """Which of samples an arm has."""
-    samples = run.samples.set_index("sample_id")
-    chosen = np.ones(len(names), dtype=bool)
-    for column, wanted in (("query_id", arm["query_ids"]), ("query_type", arm["query_types"])):
-        if wanted:
-            chosen &= samples[column].reindex(names).isin(list(wanted)).to_numpy()
-    if arm["correct"] is not None:
-        correct = run.answers.set_index("sample_id")["correct"]
-        chosen &= (correct.reindex(names) == int(arm["correct"])).to_numpy()
-    return chosen
 
 
 def top_layers(run: Run, name: str, entry: Mapping[str, Any], profile: pd.DataFrame, plan: Plan) -> Outcome:

@@ -193,6 +193,12 @@ def outcome_of(observed: Observations, results: Results, place: int) -> Outcome:
     )
 
 
+def untested(contrast: Contrast, reason: str, plan: Plan) -> Outcome:
+    """A contrast that cannot be made at all, with the reason why."""
+    values = (np.zeros(0),) * (1 if contrast.kind == "paired" else 2)
+    return replace(outcomes([Observations(contrast, values, (np.nan, np.nan), "")], plan)[0], note=reason)
+
+
 def difference_of_means(observed: Observations) -> float:
     """The mean difference of a contrast that was refused: a description; NaN where an arm or every pair is missing."""
     if not all(len(values) for values in observed.values):

@@ -75,7 +75,7 @@ def failures(table: pd.DataFrame) -> list[str]:
 
 def not_valid(table: pd.DataFrame) -> set[tuple[str, str]]:
     """Tests, as (contrast, test), that reject too often on the study's own values: no verdict may rest on them."""
-    failed = table[(table["world"] == "resampled") & ~table["passes"]]
+    failed = table[(table["world"] == "resampled") & (table["p_binomial"] < GATE_LEVEL / table["tests"])]
     return set(zip(failed["contrast"], failed["test"], strict=True))
 
 

@@ -10,7 +10,6 @@ from attention_atlas.cli.common import Log, Settings, logged, parse
 Shards = Annotated[list[Path], typer.Argument(help="The shards of the run.")]
 Table = Annotated[Path, typer.Option(help="A table of the run (parquet).")]
 Output = Annotated[Path, typer.Option(help="The file to write.")]
-StepMaps = Annotated[Path, typer.Option(help="The run's step maps, step_maps.nc.")]
 StudyFolder = Annotated[Path, typer.Option(help="Folder of the study, data/<study>.")]
 
 
@@ -25,6 +24,7 @@ def add_commands(app: typer.Typer) -> None:
         summary_tables,
         selected_maps,
         ground,
+        conditions,
         condition_summary,
         compare,
     ):
@@ -174,7 +174,7 @@ def step_maps(
 
 
 def ground(
-    maps: StepMaps,
+    maps: Maps,
     study: StudyFolder,
     settings: Settings,
     output: Output,
@@ -228,6 +228,33 @@ def condition_summary(
         logger.info("wrote %s", output)
 
 
+def conditions(
+    maps: Maps,
+    study: StudyFolder,
+    settings: Settings,
+    output: Output,
+    controls: Annotated[
+        Path | None, typer.Option(help="Step maps of the controls; none: no controls are made.")
+    ] = None,
+    log: Log = None,
+) -> None:
+    """Describe each control's map beside that of its source. Reads the sections pooling and query_types."""
+    with logged(log) as logger:
+        from attention_atlas.analysis import conditions as scores
+        from attention_atlas.analysis import step_maps
+        from attention_atlas.inputs.study import read_study
+        from attention_atlas.store import write_table
+
+        sections = parse(settings, "pooling", "query_types")
+        asked = read_study(study, sections["query_types"], images=())
+        own, made = step_maps.read(maps), step_maps.read(controls) if controls else {}
+        table = scores.condition_scores(own, made, asked, sections["pooling"]["heads"])
+        write_table(table, output)
+        logger.info("described controls of %d samples", table["sample_id"].nunique())
+        for condition, count in scores.without_source(own, made).items():
+            logger.warning("%d maps of condition %s have no map of their source on the same grid", count, condition)
+
+
 def compare(
     samples: Table,
     tokens: Table,
@@ -235,25 +262,36 @@ def compare(
     focus: Table,
     mass: Table,
     grounding: Table,
+    conditions: Table,
+    maps: Maps,
+    study: StudyFolder,
     manifest: Annotated[Path, typer.Option(help="The run's manifest.")],
     settings: Settings,
     output: Annotated[Path, typer.Option(help="Folder to write the tables into, one parquet file each.")],
+    causal: Annotated[Path | None, typer.Option(help="Causal checks of single samples (parquet), if made.")] = None,
     log: Log = None,
 ) -> None:
     """Test the declared contrasts and summarise grounding; fails where simulated tests reject too often.
 
-    Reads the sections steps, pooling, bands, statistics, tests and contrasts.
+    Reads the sections steps, pooling, bands, statistics, tests, contrasts and query_types.
     """
     with logged(log) as logger:
         import pandas as pd
 
-        from attention_atlas.analysis import comparisons, grounding_summaries
+        from attention_atlas.analysis import comparisons, grounding_summaries, shortcut, step_maps, validation
+        from attention_atlas.inputs.study import read_study
         from attention_atlas.store import write_table
 
         run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
-        scores = pd.read_parquet(grounding)
+        asked = read_study(study, run.settings["query_types"], images=())
+        scores, controls = pd.read_parquet(grounding), pd.read_parquet(conditions)
+        caused = pd.read_parquet(causal) if causal else None
+        legs = shortcut.observations(run, asked, controls, scores, caused)
+        tested = comparisons.comparisons(run, scores, step_maps.read(maps), controls, legs)
+        plan, failed = comparisons.plan_of(run.settings), validation.not_valid(tested["validation"])
         made = {
-            **comparisons.comparisons(run, scores),
+            **tested,
+            "shortcut": shortcut.shortcut_table(run, asked, controls, scores, caused, plan, failed),
             "grounding": grounding_summaries.grounding_summary(run, scores),
             "grounding_profile": grounding_summaries.grounding_profile(run, scores),
         }

@@ -23,6 +23,9 @@ TABLE_FORMATS: dict[str, tuple[str, ...]] = {
     "validation": ("csv", "md", "tex"),
     "power": ("csv",),
     "conditions": ("csv", "md", "tex"),
+    "clusters": ("csv", "md", "tex"),
+    "cluster_plane": ("csv",),
+    "shortcut": ("csv", "md", "tex"),
     "grounding": ("csv", "md", "tex"),
     "grounding_profile": ("csv",),
 }
@@ -34,10 +37,10 @@ TABLE_MODULES = ("paper.tables", "paper.columns")
 NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
 SUMMARY_MODULES = ("paper.summary", "paper.columns")
 FINDINGS_MODULES = ("paper.findings", *TABLE_MODULES)
-FINDINGS_TABLES = ("table1", "contrasts", "grounding", "validation")
 FINDINGS = "findings.md"
 FIGURE_FORMATS = ("pdf", "png")
 CONTENTS_MODULES = ("paper.contents", "paper.catalogue")
+FINDINGS_TABLES = ("table1", "contrasts", "clusters", "shortcut", "grounding", "validation")
 NUMBERS_TABLES = ("table1", "ablation", "contrasts")
 
 
@@ -59,6 +62,7 @@ FIGURES: dict[str, Sources] = {
     "grounding": Sources(("grounding_profile",), ("figures", "statistics")),
     "contrasts": Sources(("contrasts",), ("figures", "statistics")),
     "power": Sources(("power",), ("figures", "tests")),
+    "clusters": Sources(("cluster_plane", "clusters"), ("figures", "tests")),
     "gallery": Sources((), ("figures",), maps=True),
     "layers_page": Sources((), ("figures",), maps=True),
 }

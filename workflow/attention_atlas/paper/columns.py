@@ -91,6 +91,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("measure", "interval_note"),
     ),
     "grounding": (*QUERY, "score", *GROUNDING, "nearest_baseline", *with_interval("above_nearest")),
+    "clusters": ("contrast", "cluster", "layers", "steps", "cells", "mass", "p", "n", "note"),
+    "cluster_plane": ("contrast", "layer", "step", "t", "cluster", "n"),
+    "shortcut": (
+        *("query_type", "verdict", "verdict_note", "n_chance", "chance_state", "chance_reason"),
+        *("n_attention", "attention_difference", "attention_low", "attention_high"),
+        *("attention_state", "attention_reason"),
+        *("n_cause", "cause_difference", "cause_low", "cause_high", "cause_state", "cause_reason"),
+    ),
     "grounding_profile": (*QUERY, "score", "layer", *GROUNDING),
 }
 TEXT = frozenset(
@@ -99,6 +107,8 @@ TEXT = frozenset(
         *("interval_note", "entropy_band", "layer_band", "score", "nearest_baseline", "condition"),
         *("name", "family", "kind", "arm_first", "arm_second", "verdict", "sign", "verdict_note", "direction"),
         *("reading", "claim", "original", "note", "contrast", "test", "world", "passes"),
+        *("layers", "steps", "chance_state", "chance_reason", "attention_state", "attention_reason"),
+        *("cause_state", "cause_reason"),
     ]
 )
 INTEGERS = frozenset(
@@ -106,10 +116,13 @@ INTEGERS = frozenset(
         *("num_cells", "samples", "failed", "no_answer", "undefined", "other_conditions", "n", "n_accuracy"),
         *("layer", "step", "layer_of_min", "modal_layer", "shown_layer"),
         *("n_first", "n_second", "datasets", "rejections", "tests"),
+        *("cluster", "cells", "n_chance", "n_attention", "n_cause"),
     ]
 )
 # Written with one decimal more: a p value of 0.0004 is not one of 0.
-P_VALUES = frozenset(["p_difference", "smallest_p", "q_difference", "p_equivalence", "q_equivalence", "p_binomial"])
+P_VALUES = frozenset(
+    ["p_difference", "smallest_p", "q_difference", "p_equivalence", "q_equivalence", "p_binomial", "p"]
+)
 
 SELECTORS = {
     "answer": "the first token of the answer",

@@ -24,7 +24,10 @@ from attention_atlas.paper.style import (
 )
 
 LOOKS = {"moved": (VERMILION, "o"), "equivalent": (GREEN, "s"), "undecided": (BLUE, "D"), "no verdict": (GREY, "x")}
-NAMES = {"entropy": "entropy (nats)", "auroc": "AUROC", "ln_enrichment": "ln enrichment", "share": "share of images"}
+NAMES = {
+    **{"entropy": "entropy (nats)", "auroc": "AUROC", "ln_enrichment": "ln enrichment", "share": "share of images"},
+    **{"js_excess": "Jensen–Shannon divergence (nats)", "centre_excess": "centre shift (cells)"},
+}
 ROW = 5.0  # mm
 
 

@@ -4,16 +4,21 @@ The wording follows the evidence: a map "attends to" something; that a model "us
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from attention_atlas.paper.columns import MEASURES, SELECTORS, read_published
 from attention_atlas.paper.tables import shown, shown_interval, shown_p
 
-UNITS = {"entropy": " nats", "auroc": "", "ln_enrichment": ""}
-NAMES = {"entropy": "entropy", "auroc": "AUROC", "ln_enrichment": "ln enrichment"}
-TABLES = ("table1", "contrasts", "grounding", "validation")
+UNITS = {"entropy": " nats", "auroc": "", "ln_enrichment": "", "js_excess": " nats", "centre_excess": " cells"}
+NAMES = {
+    **{"entropy": "entropy", "auroc": "AUROC", "ln_enrichment": "ln enrichment"},
+    **{"js_excess": "Jensen–Shannon divergence", "centre_excess": "centre shift"},
+}
+TABLES = ("table1", "contrasts", "clusters", "shortcut", "grounding", "validation")
 
 
 def write_findings(output: Path, folder: Path) -> None:
@@ -29,7 +34,11 @@ def write_findings(output: Path, folder: Path) -> None:
         ],
         ["## Answers and entropy", *bullets(query_sentences(tables["table1"]))],
         ["## Claims of the original study", *bullets(claim_sentences(tables["contrasts"]))],
-        ["## Other contrasts", *bullets(contrast_sentences(tables["contrasts"]))],
+        [
+            "## Other contrasts",
+            *bullets(chain(contrast_sentences(tables["contrasts"]), cluster_sentences(tables["clusters"]))),
+        ],
+        ["## Shortcuts", *bullets(shortcut_sentences(tables["shortcut"]))],
         ["## Where the maps lie", *bullets(grounding_sentences(tables["grounding"]))],
         ["## How far the verdicts can be trusted", *bullets(validation_sentences(tables["validation"]))],
     ]
@@ -85,6 +94,47 @@ def contrast_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
     """Each contrast that is about no claim."""
     for row in contrasts[contrasts["claim"] == ""].to_dict("records"):
         yield f"{tested(row)} **{row['verdict']}**{why(row)}."
+
+
+def cluster_sentences(clusters: pd.DataFrame) -> Iterator[str]:
+    """Where in the plane of layers and steps each contrast has clusters, or that it has none."""
+    for name, rows in clusters.groupby("contrast", sort=False):
+        subject = f"On the plane of layers and steps, {name}"
+        if (rows["cluster"] == 0).all():
+            yield f"{subject}: **no cluster** ({'; '.join(rows['note'])})."
+            continue
+        told = [
+            f"layer {row['layers']}, step {row['steps']} ({'higher' if row['mass'] > 0 else 'lower'} in the first arm, "
+            f"p = {shown_p(row['p'])})"
+            for row in rows.to_dict("records")
+        ]
+        n = rows["n"].iloc[0]
+        yield f"{subject}, steps counted from the answer's first token, n = {n}: clusters at {'; '.join(told)}."
+
+
+def shortcut_sentences(shortcut: pd.DataFrame) -> Iterator[str]:
+    """The verdict on each query type, with its three legs."""
+    for row in shortcut.to_dict("records"):
+        legs = "; ".join(leg_text(row, name, title) for name, title in LEGS.items())
+        yield f"**{row['query_type']}**: **{row['verdict']}**. {legs}."
+
+
+LEGS = {
+    "chance": "Answers above chance",
+    "attention": "attention on the target the same in other images",
+    "cause": "answer the same without the target",
+}
+
+
+def leg_text(row: dict, name: str, title: str) -> str:
+    """One leg: its state, what it rests on, and the reason."""
+    parts = [row[f"{name}_reason"]]
+    if pd.notna(row.get(f"{name}_difference", np.nan)):
+        unit = " nats" if name == "cause" else ""
+        interval = shown_interval(row[f"{name}_low"], row[f"{name}_high"], 3)
+        parts = [f"difference {shown(row[f'{name}_difference'], 3)}{unit} {interval}, n = {row[f'n_{name}']}", *parts]
+    detail = "; ".join(filter(None, parts))
+    return f"{title}: {row[f'{name}_state']}" + (f" ({detail})" if detail else "")
 
 
 def tested(row: dict) -> str:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,63 @@ def conditions(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Pr
     return Printed(pd.DataFrame(cells), caption, no_interval(frame), label, "llrrllrll", long=True)
 
 
+def clusters(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """Where in the plane of layers and steps the arms of a contrast differ."""
+    found = frame[frame["cluster"] > 0]
+    cells = {
+        "Contrast": found["contrast"].str.replace("_", " "),
+        "Cluster": found["cluster"].map(shown),
+        "Layers": found["layers"],
+        "Steps": found["steps"],
+        "Cells": found["cells"].map(shown),
+        "Mass": found["mass"].map(shown),
+        "p": found["p"].map(shown_p),
+        "n": found["n"].map(shown),
+    }
+    caption = (
+        f"{run}, clusters of neighbouring layers and steps at which the arms of a contrast differ in entropy; steps "
+        "are counted from the first token of the answer. Mass: sum of t over the cluster, with the sign of first minus "
+        "second; p: sign flips of whole images against the largest cluster of the plane, so corrected for all of it. "
+        "A small p says that the arms differ somewhere, not that the cluster ends where it is drawn."
+    )
+    return Printed(pd.DataFrame(cells), caption, without_clusters(frame), label, "lrllrrrr")
+
+
+def without_clusters(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The contrasts without a cluster, and why."""
+    told = [f"{row['contrast']}: {row['note']}" for row in frame[frame["cluster"] == 0].to_dict("records")]
+    return (f"No cluster: {'; '.join(told)}.",) if told else ()
+
+
+def shortcut(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """The three legs of the shortcut verdict of each query type."""
+    cells = {
+        "Query type": frame["query_type"],
+        "Answers above chance": by_row(frame, lambda row: joined(row["chance_state"], row["chance_reason"])),
+        **{title: by_row(frame, partial(leg, name=name)) for name, title in LEGS.items()},
+        "Verdict": frame["verdict"],
+    }
+    caption = (
+        f"{run}, shortcuts: a verdict needs three legs. Above chance: the worst query of the type against its best "
+        "constant answer (exact binomial). Attention: ln enrichment on the target of the image's own maps minus that "
+        "of other images asked the same. Cause: change of the log-probability of the answer (nats), target removed "
+        "minus random regions of its size removed. Both hold where the difference is equivalent to 0; brackets: "
+        f"{percent(confidence)} BCa bootstrap intervals over n images. Without a leg there is no verdict."
+    )
+    return Printed(pd.DataFrame(cells), caption, (), label, "lp{3.6cm}p{3.8cm}p{3.8cm}l")
+
+
+LEGS = {"attention": "Attention the same in other images", "cause": "Answer the same without the target"}
+
+
+def leg(row: dict[str, Any], name: str) -> str:
+    """A leg that rests on a contrast: its state, difference, interval, n, and reason."""
+    interval = shown_interval(row[f"{name}_low"], row[f"{name}_high"], DECIMALS)
+    difference = f"{shown(row[f'{name}_difference'], DECIMALS)} {interval}, n = {row[f'n_{name}']}"
+    numbers = difference if pd.notna(row[f"{name}_difference"]) else ""
+    return joined(row[f"{name}_state"], "; ".join(filter(None, (numbers, row[f"{name}_reason"]))))
+
+
 def grounding(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
     """Scores of the maps against their targets, beside the baselines."""
     frame = frame[frame["score"].isin(PRINTED_SCORES)]
@@ -326,6 +384,8 @@ PRINTERS: dict[str, Callable[[pd.DataFrame, str, str, str], Printed]] = {
     "claims": claims,
     "validation": validation,
     "conditions": conditions,
+    "clusters": clusters,
+    "shortcut": shortcut,
     "grounding": grounding,
 }
 

@@ -1,0 +1,137 @@
+"""Conditions: the maps of control conditions, each beside the study's sample that it is a control of.
+
+The unit of pairing is the source sample: a control's own picture may be another one.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attention_atlas.analysis import corrections, focus, grounding
+from attention_atlas.analysis.contrasts import centre_shift, js_divergence
+from attention_atlas.analysis.pooling import pool_heads
+from attention_atlas.analysis.step_maps import cells_of
+from attention_atlas.analysis.targets import covers
+from attention_atlas.inputs.controls import source_of
+from attention_atlas.inputs.study import Study
+
+KEYS = ["sample_id", "condition", "number", "layer", "measure"]
+FOCUS = ("entropy", "entropy_normalised")
+OTHER_IMAGE = "other_image"
+# Layer of a measure that is not of a map.
+NO_LAYER = -1
+Nodes = Mapping[str, xr.Dataset]
+
+
+def condition_scores(own: Nodes, controls: Nodes, study: Study, how: str) -> pd.DataFrame:
+    """Long table: sample_id (the source's), condition, number (k of other_image, else 0), layer, measure, value.
+
+    `own` and `controls` are step maps by token grid, heads pooled by `how`. Measures: entropy and entropy_normalised of
+    the control's map; js_divergence (nats) and centre_shift (cells) from it to its source's; auroc and enrichment of it
+    on its source's target; shares_target (layer -1): 1 where the target that the other image has for the same query
+    shares a cell with the source's, else 0. Where a source has no map on the same grid: entropies alone.
+    """
+    parts = [part for grid, node in with_maps(controls) for part in node_parts(own.get(grid), node, study, how)]
+    if not parts:
+        kinds = {"sample_id": object, "condition": object, "number": int, "layer": int, "measure": object}
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in {**kinds, "value": float}.items()})
+    return pd.concat(parts, ignore_index=True)[[*KEYS, "value"]].sort_values(KEYS, ignore_index=True)
+
+
+def without_source(own: Nodes, controls: Nodes) -> pd.Series:
+    """How many controls, by condition, have no map of their source on the same grid beside them."""
+    alone: list[str] = []
+    for grid, node in with_maps(controls):
+        known = set(own[grid]["sample"].values) if grid in own else set()
+        keys = described(node)
+        alone += keys.loc[~keys["sample_id"].isin(known), "condition"].tolist()
+    return pd.Series(alone, dtype=object).value_counts().sort_index()
+
+
+def with_maps(nodes: Nodes) -> Iterator[tuple[str, xr.Dataset]]:
+    """The nodes that hold maps: a run without controls has a file with none."""
+    return ((grid, node) for grid, node in nodes.items() if node.get("attention", xr.DataArray([])).size)
+
+
+def described(node: xr.Dataset) -> pd.DataFrame:
+    """sample_id (the source's), condition and number of each control of a node."""
+    pairs = list(zip(node["sample"].values.astype(str), node["condition"].values.astype(str), strict=True))
+    sources = [source_of(name, condition) for name, condition in pairs]
+    tails = [
+        name.removeprefix(f"{source}.{condition}").lstrip(".")
+        for (name, condition), source in zip(pairs, sources, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "sample_id": pd.Series(sources, dtype=object),
+            "condition": pd.Series([condition for _, condition in pairs], dtype=object),
+            "number": [int(tail or 0) for tail in tails],
+        }
+    )
+
+
+def node_parts(own: xr.Dataset | None, node: xr.Dataset, study: Study, how: str) -> Iterator[pd.DataFrame]:
+    """The rows of the controls of one grid."""
+    keys, layers = described(node), node["layer"].values
+    yield rows(keys, layers, pooled_focus(node, how))
+    if own is None:
+        return
+    known = {name: place for place, name in enumerate(own["sample"].values)}
+    paired = np.flatnonzero(keys["sample_id"].isin(list(known)))
+    node, keys = node.isel(sample=paired), keys.iloc[paired]
+    source = own.isel(sample=[known[name] for name in keys["sample_id"]])
+    maps, grid = pooled_map(node, how), (node.sizes["row"], node.sizes["col"])
+    of_source = pooled_map(source, how)
+    yield rows(
+        keys,
+        layers,
+        {"js_divergence": js_divergence(maps, of_source), "centre_shift": centre_shift(maps, of_source, grid)},
+    )
+    cover = covers(study, source)
+    aimed = np.isfinite(cover).all(axis=-1)
+    c = cover[aimed][:, None]
+    scores = {"auroc": grounding.auroc(maps[aimed], c), "enrichment": grounding.enrichment(maps[aimed], c)}
+    yield rows(keys[aimed], layers, scores)
+    elsewhere = aimed & (keys["condition"] == OTHER_IMAGE).to_numpy()
+    shared = shares_target(source.isel(sample=elsewhere), node.isel(sample=elsewhere), cover[elsewhere], study)
+    yield rows(keys[elsewhere], np.array([NO_LAYER]), {"shares_target": shared[:, None]})
+
+
+def pooled_focus(node: xr.Dataset, how: str) -> dict[str, np.ndarray]:
+    """Entropies (sample, layer) of raw weights pooled over heads, as in the focus table."""
+    weights = node["attention"].transpose("sample", "layer", "head", "row", "col").values
+    pooled = pool_heads(weights.reshape(*weights.shape[:3], -1), how, axis=-2)
+    return {name: focus.MEASURES[name](pooled) for name in FOCUS}
+
+
+def pooled_map(node: xr.Dataset, how: str) -> np.ndarray:
+    """Maps (sample, layer, cell), normalised, pooled as those that are scored against targets."""
+    return corrections.pooled(cells_of(node, "attention"), node["vision_mass"].values, how)
+
+
+def shares_target(source: xr.Dataset, node: xr.Dataset, cover: np.ndarray, study: Study) -> np.ndarray:
+    """1 where the target of the source's query on the control's image shares a cell with the source's own, else 0.
+
+    0 too where that image is not asked the query, or has no target for it.
+    """
+    asked = study.samples[study.samples["condition"] == ""]
+    wanted = pd.DataFrame(
+        {"place": np.arange(len(cover)), "image": node["image"].values, "query_id": source["query_id"].values}
+    )
+    donors = wanted.astype({"image": str, "query_id": str}).merge(asked, on=["image", "query_id"])
+    places = donors["place"].to_numpy()
+    theirs = covers(study, node.isel(sample=places).assign_coords(sample=donors["sample_id"].to_numpy()))
+    aimed = np.isfinite(theirs).all(axis=-1)
+    met = (grounding.target_set(theirs[aimed]) & grounding.target_set(cover[places[aimed]])).any(axis=-1)
+    shared = np.zeros(len(cover))
+    np.maximum.at(shared, places[aimed], met)
+    return shared
+
+
+def rows(keys: pd.DataFrame, layers: np.ndarray, values: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Values (sample, layer) by measure as rows of the long table."""
+    repeated = keys.loc[keys.index.repeat(len(layers))].assign(layer=np.tile(layers, len(keys)))
+    parts = [repeated.assign(measure=measure, value=array.ravel()) for measure, array in values.items()]
+    return pd.concat(parts, ignore_index=True)
