@@ -3,7 +3,7 @@
 import grimp
 import pytest
 from attention_atlas.analysis.catalogue import COMPARISONS, STEPS, SUMMARIES
-from attention_atlas.attention.catalogue import EXTRACTION_MODULES, INTERVENTION_MODULES
+from attention_atlas.attention.catalogue import CONTROL_MODULES, EXTRACTION_MODULES, INTERVENTION_MODULES
 from attention_atlas.paper import catalogue as paper
 
 PACKAGE = "attention_atlas"
@@ -12,24 +12,28 @@ DECIDE_NOTHING = {"", "config", "errors", "provenance", "settings_files"}
 # Read for checking alone, which can stop a step but not change its output.
 CHECKS_ALONE = {
     "extract": {"inputs.study", "inputs.answers", "attention.catalogue"},
-    "intervene": {"inputs.answers", "analysis.rows", "store"},
+    "extract_controls": {"inputs.answers", "attention.catalogue"},
+    "intervene": {"inputs.answers", "inputs.conditions", "analysis.rows", "analysis.steps", "store"},
     "answers": {"inputs.images", "analysis.rows", "store"},
-    "transcript": {"inputs.answers", "inputs.study", "inputs.images"},
-    "mass": {"inputs.answers", "inputs.study", "inputs.images"},
+    "transcript": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images"},
+    "mass": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images"},
     "summaries": {"store"},  # the names of the masses
     "selected_maps": {"inputs.answers", "inputs.images", "analysis.rows"},
     "numbers": {"paper.catalogue"},
-    "ground": {"analysis.rows", "inputs.answers", "inputs.images"},
+    "step_maps": {"analysis.corrections", "analysis.focus", "analysis.pooling", "analysis.rows"},
+    "condition_summary": {"store"},
+    "ground": {"analysis.rows", "analysis.steps", "inputs.answers", "inputs.images"},
     "conditions": {
         "analysis.hypothesis_tests",
         "analysis.rows",
+        "analysis.steps",
         "analysis.statistics",
         "inputs.answers",
         "inputs.images",
     },
     # the names of masses; what computes the scores is behind `ground` and `conditions`
     "compare": {
-        *("store", "analysis.grounding", "analysis.targets", "analysis.rows", "inputs.controls", "inputs.images"),
+        *("store", "analysis.grounding", "analysis.targets", "analysis.rows", "inputs.conditions", "inputs.images"),
     },
 }
 # Modules that a command runs beside the rule's own.
@@ -40,6 +44,7 @@ RUN_TOO = {
 GRAPH = grimp.build_graph(PACKAGE)
 RULES = {
     "extract": ("attention.extraction", EXTRACTION_MODULES),
+    "extract_controls": ("attention.control_conditions", CONTROL_MODULES),
     "intervene": ("attention.interventions", INTERVENTION_MODULES),
     **{
         name: (f"analysis.{module}", STEPS[name].modules)
@@ -51,7 +56,9 @@ RULES = {
             "summaries": "summaries",
             "selected_maps": "selected_maps",
             "ground": "grounding_tables",
+            "step_maps": "step_maps",
             "conditions": "conditions",
+            "condition_summary": "condition_summaries",
             "compare": "comparisons",
         }.items()
     },
@@ -80,4 +87,4 @@ def test_the_summaries_are_those_that_the_analysis_makes_and_the_paper_prints():
     from attention_atlas.analysis import summaries
 
     assert set(SUMMARIES) == set(summaries.SUMMARIES)
-    assert {*SUMMARIES, *COMPARISONS} == set(paper.TABLES)
+    assert {*SUMMARIES, *COMPARISONS, "conditions"} == set(paper.TABLES)

@@ -88,7 +88,7 @@ def controlled(samples: list[Planted], dataset: xr.Dataset | None = None, **sect
     run = read_run(tables, LAYERS, settings)
     steps = selected_steps(run.samples, run.answers, run.selector)
     nodes = {GRID: step_maps.step_maps(tree, steps)[GRID].to_dataset()}
-    return Controlled(run, tree, nodes, grounding_table(tree, study, run.samples, run.answers, settings), study)
+    return Controlled(run, tree, nodes, grounding_table(nodes, study, run.heads), study)
 
 
 def control(own: xr.Dataset, condition: str, weights: np.ndarray, number: int = 0, images=None) -> xr.Dataset:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from attention_atlas.config import Controls, Settings
-from attention_atlas.inputs import controls, scenes
-from attention_atlas.inputs.control_pictures import image_of, picture
+from attention_atlas.inputs import conditions, controls, scenes
+from attention_atlas.inputs.control_pictures import picture
 from attention_atlas.inputs.study import BOX, Study
 from PIL import Image, ImageColor
 
@@ -47,10 +47,10 @@ def study(tmp_path):
     return Study(tmp_path, samples, objects)
 
 
-def made(study, *conditions, images=("a.png", "b.png"), **settings):
-    wanted = Controls(conditions=conditions, **settings)
-    others = controls.donors(study.samples["image"], wanted.other_images, wanted.seed)
-    return {row["sample_id"]: row for row in controls.control_rows(study, wanted, images, others)}
+def made(study, *wanted, images=("a.png", "b.png"), **settings):
+    given = Controls(conditions=wanted, **settings)
+    others = controls.donors(study.samples["image"], given.other_images, given.seed)
+    return {row["sample_id"]: row for row in controls.control_rows(study, given, images, others)}
 
 
 def test_every_sample_is_asked_of_a_blank_picture_and_of_the_other_images(study):
@@ -119,7 +119,7 @@ def test_another_image_comes_at_the_size_of_the_first(study):
 
 @pytest.mark.parametrize("name", ["a.png", "blank:a.png", "without:a.png:object_0+object_1", "like:b.png:a.png"])
 def test_the_name_of_a_picture_tells_the_image_that_it_shows(name):
-    assert image_of(name) == "a.png"
+    assert conditions.image_of(name) == "a.png"
 
 
 def test_other_images_are_drawn_evenly_and_one_more_changes_few_draws():
@@ -145,7 +145,7 @@ def test_other_images_are_drawn_evenly_and_one_more_changes_few_draws():
     ],
 )
 def test_a_control_tells_the_sample_that_it_is_of(name, condition, source):
-    assert controls.source_of(name, condition) == source
+    assert conditions.source_of(name, condition) == source
 
 
 def test_expected_answers_follow_from_what_was_done_to_the_picture(study):
@@ -154,7 +154,9 @@ def test_expected_answers_follow_from_what_was_done_to_the_picture(study):
         *(("b-q3.twin", "twin"), ("a-q7.twin", "twin"), ("a-q3.paraphrase", "paraphrase")),
         *(("a-q1.generic", "generic"), ("a-q1.other_image.1", "other_image")),
     ]
-    found = controls.expected_answers(study, pd.DataFrame(names, columns=["sample_id", "condition"]), QUERY_TYPES)
+    found = conditions.expected_answers(
+        study.samples, pd.DataFrame(names, columns=["sample_id", "condition"]), QUERY_TYPES
+    )
     assert found == {
         "a-q1": "1",
         "a-q1.twin": "0",
@@ -172,7 +174,7 @@ def test_rows_of_a_study_that_name_a_condition_themselves_get_no_controls_and_ke
     study.samples.loc[0, "condition"] = "blank"
     assert not any(name.startswith("a-q1") for name in made(study, "blank", "twin", "paraphrase"))
     table = pd.DataFrame({"sample_id": ["a-q1"], "condition": ["blank"]})
-    assert controls.expected_answers(study, table, QUERY_TYPES) == {"a-q1": "1"}
+    assert conditions.expected_answers(study.samples, table, QUERY_TYPES) == {"a-q1": "1"}
     assert controls.rows_with_random_weights(study.samples.to_dict("records"))[0]["sample_id"].startswith("a-q3.")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from attention_atlas import store
-from attention_atlas.analysis import comparisons, grounding_summaries, grounding_tables, selected_maps
+from attention_atlas.analysis import comparisons, grounding_summaries, grounding_tables, selected_maps, step_maps
 from attention_atlas.analysis.conditions import condition_scores
 from attention_atlas.analysis.summaries import SUMMARIES, read_run
 from attention_atlas.errors import AtlasError
@@ -83,7 +83,7 @@ def run(tmp_path_factory):
     draw_images(study, samples)
     tree = tree_of(with_heads_that_differ(node(samples), samples))
     tables = tables_of(tree, samples, SETTINGS)
-    of_run, scores = read_run(tables, 3, SETTINGS), scores_of(tree, study, tables)
+    of_run, scores = read_run(tables, 3, SETTINGS), scores_of(nodes_of(tree, tables), study)
     summaries = {
         **{name: summary(of_run) for name, summary in SUMMARIES.items()},
         **comparisons.comparisons(of_run, scores, {}, condition_scores({}, {}, None, "max")),
@@ -98,10 +98,16 @@ def run(tmp_path_factory):
     return root
 
 
-def scores_of(tree, study, tables):
+def nodes_of(tree, tables):
+    """The run's step maps."""
+    steps = step_maps.steps_of(tables["samples"], tables["answers"], "answer")
+    return {node.name: node.to_dataset() for node in step_maps.step_maps(tree, steps).leaves}
+
+
+def scores_of(nodes, study):
     """The run's grounding scores."""
     asked = read_study(study, SETTINGS["query_types"], images=())
-    return grounding_tables.grounding_table(tree, asked, tables["samples"], tables["answers"], SETTINGS)
+    return grounding_tables.grounding_table(nodes, asked, "max")
 
 
 def published(run, name):

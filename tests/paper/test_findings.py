@@ -30,7 +30,10 @@ GROUNDING = {
     **{"query_id": "q2", "query_type": "attribute", "score": "auroc", "n": 48, "undefined": 0, "pooling": "max"},
     **{"selector": "answer", "raw": 0.756, "raw_low": 0.72, "raw_high": 0.79, "without_sinks": 0.75},
     **{"without_sinks_low": 0.71, "without_sinks_high": 0.78, "position_mean": 0.53, "interval_note": ""},
-    **{"uniform": 0.5, "gaussian": 0.673},
+    **{"uniform": 0.5, "gaussian": 0.673, "other_image": 0.52, "random_weights": 0.61, "attainable": np.nan},
+    **{"relative": 0.81, "relative_low": 0.78, "relative_high": 0.84, "nearest_baseline": "gaussian"},
+    **dict.fromkeys(("value_weighted", "value_weighted_low", "value_weighted_high"), np.nan),
+    **{"above_nearest": 0.083, "above_nearest_low": 0.041, "above_nearest_high": 0.124},
 }
 VALIDATION = {
     **{"contrast": "counting_vs_spatial", "test": "difference", "world": "gaussian", "effect": 0.0, "datasets": 2000},
@@ -174,7 +177,7 @@ def test_each_finding_has_its_number_interval_n_and_verdict(folder):
 
 
 def test_a_map_that_a_baseline_matches_is_said_to_be_no_better(folder, tmp_path):
-    weak = pd.DataFrame([{**GROUNDING, "raw_low": 0.66}])
+    weak = pd.DataFrame([{**GROUNDING, "above_nearest_low": -0.01}])
     weak.to_parquet(tmp_path / "analysis/mine/tiny/grounding.parquet")
     write_table(
         "grounding", tmp_path / "analysis/mine/tiny/grounding.parquet", 0.95, folder / "grounding.csv", None, None

@@ -40,7 +40,7 @@ def values_of(name, rows, seed=0):
         **{"score": "auroc", "kind": "paired", "verdict": "moved", "arm_first": "q0", "arm_second": "q1"},
         **dict.fromkeys(("name", "contrast", "family", "test", "world", "passes", "claim", "original"), "some text"),
         **dict.fromkeys(("sign", "verdict_note", "direction", "reading", "note"), ""),
-        **{"layers": "3 to 5", "steps": "-1 to 2"},
+        **{"condition": "twin", "nearest_baseline": "gaussian", "layers": "3 to 5", "steps": "-1 to 2"},
         **{f"{leg}_{part}": "holds" for leg in ("chance", "attention", "cause") for part in ("state", "reason")},
     }
     return frame.assign(**{column: value for column, value in texts.items() if column in frame})

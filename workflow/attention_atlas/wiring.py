@@ -14,6 +14,7 @@ from attention_atlas.errors import AtlasError
 from attention_atlas.inputs import controls
 from attention_atlas.inputs import shards as sharding
 from attention_atlas.inputs.causal_samples import causal_samples
+from attention_atlas.inputs.conditions import RANDOM_WEIGHTS
 from attention_atlas.inputs.study import read_study
 from attention_atlas.paper import contents
 from attention_atlas.provenance import module_path
@@ -126,7 +127,7 @@ class Workflow:
 
     def parts(self, study: str) -> list[str]:
         """What beside the study itself is asked of its models, as ends of the paths of their results."""
-        random = controls.RANDOM_WEIGHTS in self.settings.controls.conditions
+        random = RANDOM_WEIGHTS in self.settings.controls.conditions
         return [*(["/controls"] if self.control_shards(study) else []), *(["/random_weights"] if random else [])]
 
     def part(self, study: str, model: str, part: str, name: str) -> list[str]:

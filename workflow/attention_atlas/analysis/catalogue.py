@@ -13,8 +13,8 @@ class Step:
 
 STEPS = {
     "transcript": Step(("analysis.transcript", "analysis.rows", "store")),
-    "answers": Step(("analysis.transcript", "inputs.answers", "inputs.controls", "inputs.study"), ("query_types",)),
-    "step_maps": Step(("analysis.step_maps", "analysis.steps", "store"), ("steps",)),
+    "answers": Step(("analysis.transcript", "inputs.answers", "inputs.conditions", "inputs.study"), ("query_types",)),
+    "step_maps": Step(("analysis.step_maps", "analysis.steps", "inputs.conditions", "store"), ("steps",)),
     "focus": Step(("analysis.focus", "analysis.pooling", "analysis.rows", "store")),
     "mass": Step(("analysis.transcript", "analysis.rows", "store")),
     "summaries": Step(
@@ -31,14 +31,14 @@ STEPS = {
     "ground": Step(
         (
             *("analysis.grounding_tables", "analysis.grounding", "analysis.corrections", "analysis.targets"),
-            *("analysis.step_maps", "analysis.focus", "analysis.pooling", "inputs.controls", "inputs.study"),
+            *("analysis.step_maps", "analysis.focus", "analysis.pooling", "inputs.conditions", "inputs.study"),
         ),
         ("pooling", "query_types"),
     ),
     "condition_summary": Step(
         (
             *("analysis.condition_summaries", "analysis.summaries", "analysis.bands", "analysis.statistics"),
-            *("analysis.steps", "inputs.controls"),
+            *("analysis.steps", "inputs.conditions"),
         ),
         ("bands", "pooling", "statistics", "steps"),
     ),
@@ -46,7 +46,7 @@ STEPS = {
         (
             *("analysis.conditions", "analysis.contrasts", "analysis.corrections", "analysis.focus"),
             *("analysis.grounding", "analysis.pooling", "analysis.step_maps", "analysis.targets"),
-            *("inputs.controls", "inputs.study"),
+            *("inputs.conditions", "inputs.study"),
         ),
         ("pooling", "query_types"),
     ),

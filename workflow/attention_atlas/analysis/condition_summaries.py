@@ -6,7 +6,7 @@ import pandas as pd
 
 from attention_atlas.analysis.statistics import MeanInterval, mean_intervals, proportion_interval
 from attention_atlas.analysis.summaries import Run, interval_columns, note_of
-from attention_atlas.inputs.controls import source_of
+from attention_atlas.inputs.conditions import source_of
 
 COLUMNS = [
     *("query_id", "query_type", "condition", "samples", "failed", "n", "found"),

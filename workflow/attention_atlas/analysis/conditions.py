@@ -14,7 +14,7 @@ from attention_atlas.analysis.contrasts import centre_shift, js_divergence
 from attention_atlas.analysis.pooling import pool_heads
 from attention_atlas.analysis.step_maps import cells_of
 from attention_atlas.analysis.targets import covers
-from attention_atlas.inputs.controls import source_of
+from attention_atlas.inputs.conditions import image_of, source_of
 from attention_atlas.inputs.study import Study
 
 KEYS = ["sample_id", "condition", "number", "layer", "measure"]
@@ -117,12 +117,12 @@ def shares_target(source: xr.Dataset, node: xr.Dataset, cover: np.ndarray, study
     0 too where that image is not asked the query, or has no target for it.
     """
     asked = study.samples[study.samples["condition"] == ""]
-    wanted = pd.DataFrame(
-        {"place": np.arange(len(cover)), "image": node["image"].values, "query_id": source["query_id"].values}
-    )
+    shown = [image_of(name) for name in node["image"].values]
+    wanted = pd.DataFrame({"place": np.arange(len(cover)), "image": shown, "query_id": source["query_id"].values})
     donors = wanted.astype({"image": str, "query_id": str}).merge(asked, on=["image", "query_id"])
     places = donors["place"].to_numpy()
-    theirs = covers(study, node.isel(sample=places).assign_coords(sample=donors["sample_id"].to_numpy()))
+    named = node.isel(sample=places).assign_coords(sample=donors["sample_id"].to_numpy())
+    theirs = covers(study, named.assign(image=("sample", donors["image"].to_numpy())))
     aimed = np.isfinite(theirs).all(axis=-1)
     met = (grounding.target_set(theirs[aimed]) & grounding.target_set(cover[places[aimed]])).any(axis=-1)
     shared = np.zeros(len(cover))

@@ -9,7 +9,7 @@ import xarray as xr
 from attention_atlas.analysis import corrections, grounding, step_maps
 from attention_atlas.analysis.pooling import HEAD_POOLINGS
 from attention_atlas.analysis.targets import covers
-from attention_atlas.inputs.controls import RANDOM_WEIGHTS, source_of
+from attention_atlas.inputs.conditions import RANDOM_WEIGHTS, source_of
 from attention_atlas.inputs.study import Study
 
 KEYS = ["sample_id", "layer", "map", "correction", "score"]

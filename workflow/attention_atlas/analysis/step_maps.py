@@ -13,7 +13,7 @@ import xarray as xr
 from attention_atlas.analysis import corrections
 from attention_atlas.analysis.focus import normalised
 from attention_atlas.analysis.steps import selected_steps
-from attention_atlas.inputs.controls import AT_FIRST_STEP
+from attention_atlas.inputs.conditions import AT_FIRST_STEP
 
 MAPS = ("attention", "value_weighted_attention")
 DESCRIBED = (

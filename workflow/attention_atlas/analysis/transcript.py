@@ -7,7 +7,7 @@ import xarray as xr
 
 from attention_atlas.analysis.rows import layer_rows, step_rows
 from attention_atlas.inputs import answers
-from attention_atlas.inputs.controls import expected_answers, source_of
+from attention_atlas.inputs.conditions import expected_answers, source_of
 from attention_atlas.inputs.study import Study
 from attention_atlas.store import MASS_VARIABLES
 
@@ -52,7 +52,7 @@ def judged(study: Study, samples: pd.DataFrame, tokens: pd.DataFrame, query_type
     """
     texts = tokens["token_text"].where(~tokens["token_text"].str.fullmatch(SPECIAL_TOKEN), "")
     texts_of = texts.groupby(tokens["sample_id"], sort=False).agg(list)
-    expected = expected_answers(study, samples, query_types)
+    expected = expected_answers(study.samples, samples, query_types)
     asked = study.samples.set_index("sample_id")["query_type"]
     rows = []
     for sample in samples.itertuples():

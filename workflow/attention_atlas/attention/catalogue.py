@@ -10,6 +10,7 @@ CONTROL_MODULES = (
     *EXTRACTION_MODULES,
     *(
         "attention.control_conditions",
+        "inputs.conditions",
         "inputs.controls",
         "inputs.control_pictures",
         "inputs.painting",

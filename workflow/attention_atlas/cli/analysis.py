@@ -10,6 +10,7 @@ from attention_atlas.cli.common import Log, Settings, logged, parse
 Shards = Annotated[list[Path], typer.Argument(help="The shards of the run.")]
 Table = Annotated[Path, typer.Option(help="A table of the run (parquet).")]
 Output = Annotated[Path, typer.Option(help="The file to write.")]
+Maps = Annotated[Path, typer.Option(help="The run's step maps, step_maps.nc.")]
 StudyFolder = Annotated[Path, typer.Option(help="Folder of the study, data/<study>.")]
 
 

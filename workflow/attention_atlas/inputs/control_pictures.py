@@ -1,8 +1,4 @@
-"""The pictures of control conditions, made from a study's images by their names.
-
-"blank:<image>": its background colour alone; "without:<image>:<objects joined by +>": those painted over;
-"like:<image>:<other>": the other image, at the size of the first; any other name is an image of the study.
-"""
+"""The pictures of control conditions, made from a study's images by their names (see `inputs.conditions`)."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,16 +11,6 @@ from attention_atlas.inputs import painting
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.study import Study
 from attention_atlas.provenance import file_sha256
-
-
-def image_of(name: str) -> str:
-    """The image of the study that a picture shows, whole or in part."""
-    kind, _, rest = name.partition(":")
-    if kind == "like":
-        return rest.split(":")[-1]
-    if kind == "without":
-        return rest.rpartition(":")[0]
-    return rest if kind == "blank" else name
 
 
 def picture(study: Study, name: str) -> tuple[Image.Image, str]:

@@ -1,8 +1,4 @@
-"""Control conditions: what else is asked of which picture, from any study's tables; and what is right there.
-
-A control of a sample has the id "<sample>.<condition>" ("<sample>.other_image.<k>" for the k-th other image). Its
-picture is an image of the study, or has a name that says how it is made of one (see `inputs.control_pictures`).
-"""
+"""Control conditions: what else is asked of which picture, as rows made from any study's tables."""
 
 import hashlib
 import json
@@ -13,19 +9,12 @@ from typing import Any
 import pandas as pd
 
 from attention_atlas.config import Controls
+from attention_atlas.inputs.conditions import RANDOM_WEIGHTS
 from attention_atlas.inputs.shards import EXTRACTED_COLUMNS
 from attention_atlas.inputs.study import Study
 from attention_atlas.inputs.twins import control_objects
 
-RANDOM_WEIGHTS = "random_weights"
-# Conditions that ask no question of the study: their map is that of the first step.
-AT_FIRST_STEP = ("generic", RANDOM_WEIGHTS)
 Row = Mapping[Any, str]
-
-
-def source_of(sample_id: str, condition: str) -> str:
-    """The sample that a control is of; the sample itself where the condition is empty."""
-    return re.sub(rf"\.{re.escape(condition)}(\.\d+)?$", "", sample_id) if condition else sample_id
 
 
 def donors(images: Iterable[str], number: int, seed: int) -> dict[str, tuple[str, ...]]:
@@ -118,24 +107,3 @@ def digest(study: Study, images: Collection[str], others: Mapping[str, Sequence[
         {image: others.get(image, ()) for image in sorted(images)},
     ]
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:16]
-
-
-def expected_answers(study: Study, samples: pd.DataFrame, query_types: Mapping[str, Any]) -> dict[str, str]:
-    """The right answer of samples of any condition, empty where none is known; `samples` has sample_id, condition.
-
-    A paraphrase, and a picture without other objects, leave the answer as it is. Without its targets, a question has
-    the answer that its type declares (`without_target`), if it had one. Other pictures have answers that no one told.
-    """
-    asked = study.samples.set_index("sample_id")
-    found = {}
-    for name, condition in samples[["sample_id", "condition"]].itertuples(index=False):
-        source = asked.loc[source_of(name, condition)]
-        expected = source["expected_answer"]
-        if name in asked.index:  # a row of the study, whatever it calls its condition
-            pass
-        elif condition == "twin":
-            expected = query_types[source["query_type"]]["without_target"] if expected else ""
-        elif condition not in ("", "paraphrase", "control_twin"):
-            expected = ""
-        found[name] = expected
-    return found

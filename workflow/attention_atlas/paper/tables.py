@@ -239,7 +239,7 @@ def conditions(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Pr
     caption = (
         f"{run}, control conditions, none of which is in any other number of the study. blank: the image's background "
         "alone; other image: the same text asked of other images; generic: a general question, at its first step; "
-        "paraphrase: another wording; twin: the targets painted over; control twin: as many other objects painted over. "
+        "paraphrase: another wording; twin: the targets painted over; control twin: as many others painted over. "
         "Same answer: share of images whose answer is that of the unchanged sample. "
         f"Entropy: {measure} of the map; JS divergence (nats): from the unchanged sample's map; both means over "
         f"layers. Brackets: {percent(confidence)} intervals over images, Wilson for proportions, BCa bootstrap for "
