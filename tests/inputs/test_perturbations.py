@@ -81,6 +81,19 @@ def test_every_pixel_is_in_one_part_and_parts_are_even(grid, size):
     assert abs(areas - even).max() <= size[0] / grid[0] + size[1] / grid[1] + 1
 
 
+def test_borders_of_parts_are_rounded_to_whole_pixels():
+    place = perturbations.part_of_pixel(GRID, 4, 50)  # 16.7 and 33.3
+    np.testing.assert_array_equal(place[0], [0] * 17 + [1] * 16 + [2] * 17)
+    np.testing.assert_array_equal(place[:, 0], [0, 0, 3, 3])
+
+
+def test_the_background_is_the_colour_outside_of_all_objects_however_large_they_are():
+    large = {"a": box_mask((0, 0, 40, 30), HEIGHT, WIDTH), "b": box_mask((40, 0, 50, 20), HEIGHT, WIDTH)}
+    pixels = np.full((HEIGHT, WIDTH, 3), RED, dtype=np.uint8)
+    pixels[20:, 40:] = BLUE
+    assert tuple(Picture(pixels, pd.DataFrame(), large).background) == BLUE
+
+
 def test_deletion_paints_the_first_cells_of_the_order_and_insertion_shows_them_alone():
     pixels = made(("deletion",), steps=4)
     firsts = {1: 2, 2: 3, 3: 4, 4: 6}  # round(k 6 / 4), halves to even
@@ -118,6 +131,19 @@ def test_twins_are_the_picture_drawn_without_their_objects():
     np.testing.assert_array_equal(pixels["twin", 0], np.asarray(drawn(red=BACKGROUND)))
     # areas 80, 88, 81: green is nearest to red
     np.testing.assert_array_equal(pixels["control_twin", 0], np.asarray(drawn(green=BACKGROUND)))
+
+
+def test_each_object_of_a_twin_takes_the_colour_around_it():
+    image = drawn()
+    wall = np.where((np.arange(WIDTH) < 18)[None, :, None], np.uint8(20), np.asarray(image))
+    masks = picture().masks
+    scene = wall.copy()
+    scene[masks["red"]], scene[masks["blue"]] = RED, BLUE
+    made_by_hand = wall.copy()
+    made_by_hand[masks["blue"]] = BACKGROUND
+    made_by_hand[masks["red"]] = 20
+    twin = perturbations.twin(Picture(scene, pd.DataFrame(), masks), ["red", "blue"])
+    np.testing.assert_array_equal(twin, made_by_hand)
 
 
 def test_without_enough_other_objects_the_control_twin_is_left_out():

@@ -64,6 +64,7 @@ def test_with_too_many_sets_each_target_takes_the_nearest_object_that_is_left(mo
     assert control_objects(objects, ["a", "b"]) == ["c", "e"]
     assert control_objects(objects, ["a", "d"]) == ["b", "e"]
     assert control_objects(objects, ["b", "c", "f"]) == ["a", "d", "e"]
+    assert control_objects(table([30, 10, 11, 29, 90, 91]), ["a", "b"]) == ["c", "d"]  # the table's order
 
 
 def test_a_crowded_picture_is_answered_at_once():
