@@ -175,6 +175,7 @@ def test_without_controls_each_contrast_says_which_condition_is_missing(case, sc
     [
         ({"first": {"query_ids": ["q8", "q9"]}}, "the study has no query q8, q9"),
         ({"second": {"query_types": ["spatial"]}}, "the study has no query of type spatial"),
+        ({"kind": "unpaired", "first": {"query_ids": ["q9"]}}, "the study has no query q9"),
         ({"kind": "lowest_step", "first": {"query_ids": ["q9"]}}, "the study has no query q9"),
         (
             {"kind": "lowest_step", "first": {"condition": "twin"}},
@@ -267,7 +268,7 @@ def test_pairs_without_both_paraphrases_are_left_out_and_counted(case, scores):
     """q0 of image 0 has no paraphrase: its pair is left out, that of q1 stays."""
     lost = (scores["condition"] == "paraphrase") & (scores["sample_id"] == "image_00-q0")
     made, note = distances.excess(evidence_of(case, scores[~lost]), case.run.settings["contrasts"]["type_maps"])
-    assert note == f"1 of {2 * IMAGES} pair(s) of samples without both paraphrases left out"
+    assert note == f"1 of {2 * IMAGES} pair(s) of samples without all four maps left out"
     maps = own_maps(case)
     first = made[(made["image"] == "image_00.png") & (made["arm"] == "between")]
     assert first["value"].item() == pytest.approx(
@@ -284,6 +285,16 @@ def test_an_image_without_paraphrases_is_described_but_not_tested(case, scores):
     assert np.isnan(wide.loc["image_00.png", "paraphrases"])
     row = compared(case, scores[~lost])["contrasts"].set_index("name").loc["maps"]
     assert row["n_first"] == IMAGES - 1
+    assert "1 image(s) without a value in both arms left out" in row["note"]
+
+
+def test_an_image_with_a_query_that_has_no_map_is_counted(case, scores):
+    """q0 of image 0 has no map: no distance, but its image is told of."""
+    own = case.nodes[GRID]
+    less = {GRID: own.isel(sample=own["sample"].values != "image_00-q0")}
+    row = compared(case, scores, nodes=less)["contrasts"].set_index("name").loc["maps"]
+    assert row["n_first"] == IMAGES - 1
+    assert f"1 of {IMAGES} pair(s) of samples without all four maps left out" in row["note"]
     assert "1 image(s) without a value in both arms left out" in row["note"]
 
 

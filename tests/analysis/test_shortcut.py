@@ -197,6 +197,14 @@ def test_fewer_than_six_images_with_a_partner_are_not_defined(case):
     assert "5 image(s) in an arm; a test needs 6" in row["attention_reason"]
 
 
+def test_where_every_other_image_shares_a_cell_there_is_no_partner(case):
+    scores = enrichment_rows(case, 0)
+    shared = scores["measure"] == "shares_target"
+    row = made(case, scores.assign(value=scores["value"].where(~shared, 1)), None).loc["recognition"]
+    assert (row["attention_state"], row["n_attention"]) == ("not defined", 0)
+    assert "0 image(s) in an arm; a test needs 6" in row["attention_reason"]
+
+
 def test_a_target_over_a_quarter_of_the_grid_is_not_defined(case):
     large = case.grounding.copy()
     area = (large["map"] == "uniform") & (large["score"] == "mass")

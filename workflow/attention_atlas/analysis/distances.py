@@ -7,7 +7,7 @@ from attention_atlas.analysis import conditions, contrasts
 from attention_atlas.analysis.arms import EXCESSES, Entry, Evidence, arm_samples, condition_profiles, shared_layers
 
 ARMS = ("between", "paraphrases")  # those of `contrasts.excess_arms`
-PAIR = ["image", "first", "second"]
+PAIR = ["first", "second"]
 
 
 def excess(evidence: Evidence, entry: Entry) -> tuple[pd.DataFrame, str]:
@@ -20,33 +20,35 @@ def excess(evidence: Evidence, entry: Entry) -> tuple[pd.DataFrame, str]:
     own = paraphrase_distances(evidence, entry)
     values = pairs[["between"]].assign(within_a=pairs["first"].map(own), within_b=pairs["second"].map(own))
     complete = values.notna().all(axis=1)
+    values[["within_a", "within_b"]] = values[["within_a", "within_b"]].where(complete)
     tested = complete.groupby(pairs["image"]).transform("any")
-    kept = values[complete | ~tested].astype(float)
-    means = kept.groupby(pairs["image"]).agg(lambda column: column.mean(skipna=False))
+    means = values[complete | ~tested].astype(float).groupby(pairs["image"]).mean()
     left_out = int((~complete).sum())
-    note = f"{left_out} of {len(pairs)} pair(s) of samples without both paraphrases left out" if left_out else ""
+    note = f"{left_out} of {len(pairs)} pair(s) of samples without all four maps left out" if left_out else ""
     return contrasts.excess_arms(means.index.tolist(), *means.to_numpy().T), note
 
 
 def pair_distances(evidence: Evidence, entry: Entry) -> pd.DataFrame:
-    """image, first, second, between: the distance, mean over layers, of each pair of an image's samples with maps."""
+    """image, first, second, between: the distance, mean over layers, of each pair of an image's samples.
+
+    NaN where one of them has no map.
+    """
     run = evidence.run
-    arms = [run.samples[run.samples["sample_id"].isin(arm_samples(run, entry[arm]))] for arm in ("first", "second")]
+    arms = [run.samples[run.samples["sample_id"].isin(arm_samples(run, entry[arm]))] for arm in PAIR]
     first, second = (
-        arm[["image", "sample_id"]].rename(columns={"sample_id": name})
-        for arm, name in zip(arms, PAIR[1:], strict=True)
+        arm[["image", "sample_id"]].rename(columns={"sample_id": name}) for arm, name in zip(arms, PAIR, strict=True)
     )
     pairs = first.merge(second, on="image")
-    pairs = pairs[pairs["first"] != pairs["second"]]
-    layers, parts = shared_layers(run, entry), []
+    pairs = pairs[pairs["first"] != pairs["second"]].assign(between=np.nan)
+    layers = shared_layers(run, entry)
     for _, node in conditions.with_maps(evidence.nodes):
         place = {name: number for number, name in enumerate(node["sample"].values)}
-        mine = pairs[pairs["first"].isin(list(place)) & pairs["second"].isin(list(place))]
+        mine = pairs.loc[pairs["first"].isin(list(place)) & pairs["second"].isin(list(place)), PAIR]
         maps = conditions.pooled_map(node.sel(layer=layers), run.heads)
-        p, q = (maps[mine[name].map(place).to_numpy(dtype=int)] for name in PAIR[1:])
+        p, q = (maps[mine[name].map(place).to_numpy(dtype=int)] for name in PAIR)
         grid = (node.sizes["row"], node.sizes["col"])
-        parts.append(mine.assign(between=distance(entry["measure"], p, q, grid).mean(axis=-1)))
-    return pd.concat(parts, ignore_index=True) if parts else pairs.assign(between=np.nan).iloc[:0]
+        pairs.loc[mine.index, "between"] = distance(entry["measure"], p, q, grid).mean(axis=-1)
+    return pairs
 
 
 def distance(measure: str, p: np.ndarray, q: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

@@ -163,10 +163,12 @@ def attention_observations(
 
     Of other images whose own target shares no cell; their scores are averaged, never the maps.
     """
+    if not (condition_scores["condition"] == OTHER_IMAGE).any():
+        return {}
     own, other = own_enrichment(run, grounding), other_enrichment(condition_scores)
     both = pd.DataFrame({"first": own, "second": other}).dropna()
     margin = run.settings["tests"]["margins"]["ln_enrichment"]
-    return by_type(run, study, both, ATTENTION, "ln_enrichment", margin) if len(other) else {}
+    return by_type(run, study, both, ATTENTION, "ln_enrichment", margin)
 
 
 def own_enrichment(run: Run, grounding: pd.DataFrame) -> pd.Series:
