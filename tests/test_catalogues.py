@@ -2,7 +2,7 @@
 
 import grimp
 import pytest
-from attention_atlas.analysis.catalogue import COMPARISONS, STEPS, SUMMARIES
+from attention_atlas.analysis.catalogue import COMPARISONS, HEAD_TABLES, STEPS, SUMMARIES
 from attention_atlas.attention.catalogue import EXTRACTION_MODULES
 from attention_atlas.paper import catalogue as paper
 
@@ -18,6 +18,7 @@ CHECKS_ALONE = {
     "summaries": {"store"},  # the names of the masses
     "selected_maps": {"inputs.answers", "inputs.images", "analysis.rows"},
     "numbers": {"paper.catalogue"},
+    "heads": {"analysis.rows", "inputs.answers", "inputs.images"},
     "ground": {"analysis.rows", "inputs.answers", "inputs.images"},
     # the names of masses and corrections; what computes the scores is behind `ground`
     "compare": {
@@ -40,6 +41,7 @@ RULES = {
             "summaries": "summaries",
             "selected_maps": "selected_maps",
             "ground": "grounding_tables",
+            "heads": "head_tables",
             "compare": "comparisons",
         }.items()
     },
@@ -68,4 +70,4 @@ def test_the_summaries_are_those_that_the_analysis_makes_and_the_paper_prints():
     from attention_atlas.analysis import summaries
 
     assert set(SUMMARIES) == set(summaries.SUMMARIES)
-    assert {*SUMMARIES, *COMPARISONS} == set(paper.TABLES)
+    assert {*SUMMARIES, *COMPARISONS, *HEAD_TABLES} == set(paper.TABLES)

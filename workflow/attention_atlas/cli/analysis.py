@@ -15,7 +15,7 @@ StudyFolder = Annotated[Path, typer.Option(help="Folder of the study, data/<stud
 
 def add_commands(app: typer.Typer) -> None:
     """Register this phase's commands."""
-    for command in (transcript, answers, focus, mass, summary_tables, selected_maps, ground, compare):
+    for command in (transcript, answers, focus, mass, summary_tables, selected_maps, ground, heads, compare):
         app.command()(command)
 
 
@@ -168,6 +168,37 @@ def ground(
         write_table(table, output)
         without = len(described) - table["sample_id"].nunique()
         logger.info("%d samples scored, %d without a target or a step to score", len(described) - without, without)
+
+
+def heads(
+    maps: Annotated[Path, typer.Option(help="The run's step maps (netCDF).")],
+    study: StudyFolder,
+    settings: Settings,
+    heads: Annotated[Path, typer.Option(help="The chosen heads, a JSON file.")],
+    table: Annotated[Path, typer.Option(help="How well each method's heads localise (parquet).")],
+    scores: Annotated[Path, typer.Option(help="The AUROC of every head (parquet).")],
+    log: Log = None,
+) -> None:
+    """Choose heads that look at the target on the split select, and evaluate them on the images of evaluate.
+
+    Reads the sections heads, query_types and statistics.
+    """
+    with logged(log) as logger:
+        import json
+
+        from attention_atlas.analysis.head_tables import localising_heads
+        from attention_atlas.analysis.step_maps import read
+        from attention_atlas.inputs.study import read_study
+        from attention_atlas.store import replacing, write_table
+
+        sections = parse(settings, "heads", "query_types", "statistics")
+        asked = read_study(study, sections["query_types"], images=())
+        chosen, methods, of_heads = localising_heads(read(maps), asked, sections)
+        with replacing(heads) as partial:
+            partial.write_text(json.dumps(chosen, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_table(methods, table)
+        write_table(of_heads, scores)
+        logger.info("%d of %d heads chosen on %d images", len(chosen["heads"]), len(of_heads), chosen["n"])
 
 
 def compare(

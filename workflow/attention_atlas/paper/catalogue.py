@@ -24,6 +24,8 @@ TABLE_FORMATS: dict[str, tuple[str, ...]] = {
     "power": ("csv",),
     "grounding": ("csv", "md", "tex"),
     "grounding_profile": ("csv",),
+    "heads": ("csv", "md", "tex"),
+    "head_auroc": ("csv",),
 }
 TABLES = tuple(TABLE_FORMATS)
 PRINTED_TABLES = tuple(name for name, formats in TABLE_FORMATS.items() if len(formats) > 1)

@@ -80,6 +80,15 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "power": ("contrast", "n_first", "n_second", "effect", "datasets", "moved", "equivalent", "undecided"),
     "grounding": (*QUERY, "score", *GROUNDING),
     "grounding_profile": (*QUERY, "score", "layer", *GROUNDING),
+    "heads": (
+        *("method", "heads", "number", "n_select", "n"),
+        *with_interval("auroc"),
+        *("select_auroc", "random_low", "random_high", "p"),
+        *with_interval("difference"),
+        *with_interval("over_gaussian"),
+        "note",
+    ),
+    "head_auroc": ("layer", "head", "n", "auroc", "selected", "vision_mass"),
 }
 TEXT = frozenset(
     [
@@ -87,6 +96,7 @@ TEXT = frozenset(
         *("interval_note", "entropy_band", "layer_band", "score"),
         *("name", "family", "kind", "arm_first", "arm_second", "verdict", "sign", "verdict_note", "direction"),
         *("reading", "claim", "original", "note", "contrast", "test", "world", "passes"),
+        *("method", "heads", "selected"),
     ]
 )
 INTEGERS = frozenset(
@@ -94,10 +104,13 @@ INTEGERS = frozenset(
         *("num_cells", "samples", "failed", "no_answer", "undefined", "other_conditions", "n", "n_accuracy"),
         *("layer", "step", "layer_of_min", "modal_layer", "shown_layer"),
         *("n_first", "n_second", "datasets", "rejections", "tests"),
+        *("head", "number", "n_select"),
     ]
 )
 # Written with one decimal more: a p value of 0.0004 is not one of 0.
-P_VALUES = frozenset(["p_difference", "smallest_p", "q_difference", "p_equivalence", "q_equivalence", "p_binomial"])
+P_VALUES = frozenset(
+    ["p_difference", "smallest_p", "q_difference", "p_equivalence", "q_equivalence", "p_binomial", "p"]
+)
 
 SELECTORS = {
     "answer": "the first token of the answer",
