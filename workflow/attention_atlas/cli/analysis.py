@@ -122,11 +122,12 @@ def selected_maps(
     samples: Table,
     answers: Table,
     table1: Table,
+    grounding: Table,
     settings: Settings,
     output: Output,
     log: Log = None,
 ) -> None:
-    """The pooled maps that the gallery and the page of all layers show.
+    """The pooled maps that the gallery, the page of all layers, and the best and worst samples show.
 
     Reads the sections figures, steps, pooling and query_types.
     """
@@ -139,8 +140,8 @@ def selected_maps(
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=())
-        described, judged, shown = (pd.read_parquet(path) for path in (samples, answers, table1))
-        write_tree(output, maps.selected_maps(opened(shards), asked, described, judged, shown, sections))
+        described, judged, shown, scores = (pd.read_parquet(path) for path in (samples, answers, table1, grounding))
+        write_tree(output, maps.selected_maps(opened(shards), asked, described, judged, shown, scores, sections))
         logger.info("wrote %s", output)
 
 
