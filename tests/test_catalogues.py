@@ -2,7 +2,7 @@
 
 import grimp
 import pytest
-from attention_atlas.analysis.catalogue import COMPARISONS, STEPS, SUMMARIES
+from attention_atlas.analysis.catalogue import COMPARISONS, HEAD_TABLES, STEPS, SUMMARIES
 from attention_atlas.attention.catalogue import CONTROL_MODULES, EXTRACTION_MODULES, INTERVENTION_MODULES
 from attention_atlas.paper import catalogue as paper
 
@@ -31,6 +31,7 @@ CHECKS_ALONE = {
         "inputs.answers",
         "inputs.images",
     },
+    "heads": {"analysis.rows", "inputs.answers", "inputs.images"},
     # the names of masses; what computes the scores is behind `ground` and `conditions`
     "compare": {
         *("store", "analysis.grounding", "analysis.targets", "analysis.rows", "inputs.conditions", "inputs.images"),
@@ -59,6 +60,7 @@ RULES = {
             "step_maps": "step_maps",
             "conditions": "conditions",
             "condition_summary": "condition_summaries",
+            "heads": "head_tables",
             "compare": "comparisons",
         }.items()
     },
@@ -78,8 +80,8 @@ def test_every_module_that_a_rule_runs_is_among_its_inputs(rule):
     packages = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
     needed = names - packages - DECIDE_NOTHING - CHECKS_ALONE.get(rule, set())
     assert needed <= set(listed), f"not among the inputs of {rule}: {sorted(needed - set(listed))}"
-    # the command opens maps and tables for the module; all figures of tables share their list
-    opened = {"store", "paper.columns", "paper.panels"}
+    # the command opens maps and tables for the module; all figures of tables share their list, and all of maps
+    opened = {"store", "paper.columns", "paper.panels", "paper.sample_grid"}
     assert set(listed) <= names | opened, f"inputs of {rule} that it does not run: {sorted(set(listed) - names)}"
 
 
@@ -87,4 +89,4 @@ def test_the_summaries_are_those_that_the_analysis_makes_and_the_paper_prints():
     from attention_atlas.analysis import summaries
 
     assert set(SUMMARIES) == set(summaries.SUMMARIES)
-    assert {*SUMMARIES, *COMPARISONS, "conditions"} == set(paper.TABLES)
+    assert {*SUMMARIES, *COMPARISONS, *HEAD_TABLES, "conditions"} == set(paper.TABLES)

@@ -10,13 +10,15 @@ import pandas as pd
 import pytest
 from attention_atlas import store
 from attention_atlas.analysis import step_maps
-from attention_atlas.analysis.catalogue import COMPARISONS, SUMMARIES
+from attention_atlas.analysis.catalogue import COMPARISONS, HEAD_TABLES, SUMMARIES
 from attention_atlas.paper import catalogue
 
 from tests.synthetic import Planted, draw_images, settings_of, write_run, write_study
 
 ABSENT = ("torch", "torchvision", "transformers", "safetensors", "tokenizers")
 TOKENS = ["There", " are", " 3", "<|im_end|>"]
+STEP_MAPS = "step_maps.nc"
+FIRST_STEPS = pd.DataFrame({"sample_id": [f"s{k}" for k in range(6)], "step": 0})
 # The commands one after the other in one interpreter; the exit code of each, as a shell would see it.
 DRIVER = """
 import json, sys
@@ -59,9 +61,7 @@ def project(tmp_path_factory):
     samples = [
         Planted(f"s{k}", f"image_{k}.png", TOKENS, np.full((4, 3), 4 + k), target_object="object_0") for k in range(6)
     ]
-    maps = store.open_shards(write_run(root, samples))
-    answers = pd.DataFrame({"sample_id": [sample.sample_id for sample in samples], "step": 2})
-    store.write_tree(root / "step_maps.nc", step_maps.step_maps(maps, answers))
+    store.write_tree(root / STEP_MAPS, step_maps.step_maps(store.open_shards(write_run(root, samples)), FIRST_STEPS))
     draw_images(write_study(root, samples), samples)
     return root
 
@@ -103,7 +103,12 @@ def commands(root):
         ["compare", *described, *tested, "--manifest", manifest, *given, "--output", made],
         [f"{made}/{name}.parquet" for name in COMPARISONS],
     )
-    chosen = ["--samples", samples, "--answers", answers, "--table1", f"{made}/table1.parquet"]
+    heads = [f"{made}/heads.json", *(f"{made}/{name}.parquet" for name in HEAD_TABLES)]
+    written = [
+        part for option, path in zip(("--heads", "--table", "--scores"), heads, strict=True) for part in (option, path)
+    ]
+    yield ["heads", "--maps", STEP_MAPS, *study, *given, *written], heads
+    chosen = ["--samples", samples, "--answers", answers, "--table1", f"{made}/table1.parquet", "--grounding", scores]
     yield ["selected-maps", *study, *chosen, *given, "--output", maps, *shards], [maps]
     options = {"csv": "--csv", "md": "--markdown", "tex": "--latex"}
     for name, formats in catalogue.TABLE_FORMATS.items():

@@ -1,6 +1,7 @@
 """Selected maps: which samples the gallery and the page show, and that their maps are the planted ones."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from attention_atlas import store
@@ -34,12 +35,35 @@ CONTROL = asked("control", "image_0.png", "q0", condition="other_image")
 DEFAULT_GALLERY = ["image_0-q0", "image_1-q1", "image_2-q2", "image_3-q3"]
 
 
-def selected(samples=SAMPLES, dataset=None, **sections):
+def selected(samples=SAMPLES, dataset=None, scores=None, **sections):
     settings = settings_of(**sections)
     tree = tree_of(node(samples) if dataset is None else dataset)
     tables = tables_of(tree, samples, settings)
     table1 = summaries.table1(summaries.read_run(tables, 3, settings))
-    return selected_maps.selected_maps(tree, study_of(samples), tables["samples"], tables["answers"], table1, settings)
+    given = tables["samples"], tables["answers"], table1, no_scores() if scores is None else scores
+    return selected_maps.selected_maps(tree, study_of(samples), *given, settings)
+
+
+def no_scores():
+    """The grounding scores of a study without any target."""
+    keys = {key: pd.Series(dtype=object) for key in ("sample_id", "layer", "map", "correction", "score")}
+    return pd.DataFrame({**keys, "value": pd.Series(dtype=float)})
+
+
+def scores_of(by_sample, pooling="max"):
+    """Grounding scores in which a sample's AUROC by layer are the given ones, and all else is misleading."""
+    rows = []
+    for name, values in by_sample.items():
+        for layer, value in enumerate(values):
+            rows.append((name, layer, pooling, "raw", "auroc", value))
+            rows += [
+                (name, layer, "head 0", "raw", "auroc", 1 - value),
+                (name, layer, pooling, "raw", "mass", 1 - value),
+            ]
+            rows += [(name, layer, pooling, "without_sinks", "auroc", 1 - value)]
+        rows.append((name, -1, "uniform", "raw", "auroc", 0.5))
+    table = pd.DataFrame(rows, columns=["sample_id", "layer", "map", "correction", "score", "value"])
+    return table.astype(dict.fromkeys(("sample_id", "map", "correction", "score"), "category"))
 
 
 def shown(tree, group):
@@ -165,6 +189,64 @@ def test_the_file_holds_the_tree_as_it_is(tmp_path):
             for name in shown(tree, group):
                 xr.testing.assert_equal(again[f"{group}/{name}"].to_dataset(), maps_of(tree, name, group))
                 assert again[f"{group}/{name}"].attrs == maps_of(tree, name, group).attrs
+
+
+def ranked(tree):
+    return {name: maps_of(tree, name, "best_worst").attrs["rank"] for name in shown(tree, "best_worst")}
+
+
+def test_the_best_and_the_worst_are_of_different_images():
+    """Of image 0 the better of its two high samples; of image 4 the lower one; two a kind of five images."""
+    scores = {"image_0-q0": 0.9, "image_0-q1": 0.95, "image_1-q0": 0.8, "image_2-q2": 0.5, "image_3-q3": 0.3}
+    scores |= {"image_4-q0": 0.2, "image_4-q1": 0.1, "image_0-q2": 0.0}
+    tree = selected(scores=scores_of({name: [value] * 3 for name, value in scores.items()}))
+    assert ranked(tree) == {"image_0-q1": "best", "image_1-q0": "best", "image_4-q1": "worst", "image_3-q3": "worst"}
+    assert list(ranked(tree)) == ["image_0-q1", "image_1-q0", "image_4-q1", "image_3-q3"]
+    told = maps_of(tree, "image_0-q1", "best_worst").attrs
+    assert (told["score"], told["ranked"]) == (0.95, 8)
+
+
+def test_at_most_four_of_a_kind_are_shown():
+    samples = [asked(f"image_{k:02d}-q1", f"image_{k:02d}.png", "q1") for k in range(12)]
+    tree = selected(samples, scores=scores_of({s.sample_id: [k / 12] * 3 for k, s in enumerate(samples)}))
+    assert [int(name[6:8]) for name in ranked(tree)] == [11, 10, 9, 8, 0, 1, 2, 3]
+
+
+def test_the_layer_of_the_highest_score_is_shown_and_the_mean_over_layers_ranks():
+    scores = {"image_0-q0": [0.2, 0.4, 0.9], "image_1-q0": [0.95, 0.1, 0.1]}
+    tree = selected(scores=scores_of(scores))
+    best, worst = (maps_of(tree, name, "best_worst").attrs for name in scores)
+    assert [(one["rank"], one["shown_layer"], one["shown_score"]) for one in (best, worst)] == [
+        ("best", 2, 0.9),
+        ("worst", 0, 0.95),
+    ]
+    assert (best["score"], worst["score"]) == (pytest.approx(0.5), pytest.approx(1.15 / 3, abs=1e-6))
+
+
+def test_maps_are_ranked_as_the_settings_pool_heads():
+    scores = pd.concat([scores_of({"image_0-q0": [0.9] * 3, "image_1-q0": [0.2] * 3}, "mean")])
+    assert list(ranked(selected(scores=scores, pooling={"heads": "mean"}))) == ["image_0-q0", "image_1-q0"]
+    assert "best_worst" not in selected(scores=scores).children
+
+
+def test_a_sample_with_an_undefined_map_is_not_ranked():
+    tree = selected(scores=scores_of({"image_0-q0": [0.9, 0.9, np.nan], "image_1-q0": [0.6] * 3}))
+    assert ranked(tree) == {"image_1-q0": "best"}
+    assert maps_of(tree, "image_1-q0", "best_worst").attrs["ranked"] == 1
+
+
+def test_of_equal_scores_the_first_sample_ranks_first():
+    tree = selected(scores=scores_of({f"image_{k}-q0": [0.7] * 3 for k in (3, 1, 2, 0)}))
+    assert list(ranked(tree)) == ["image_0-q0", "image_1-q0", "image_2-q0", "image_3-q0"]
+
+
+def test_the_best_have_the_same_maps_as_the_gallery():
+    tree = selected(scores=scores_of({"image_0-q0": [0.7] * 3}))
+    np.testing.assert_array_equal(maps_of(tree, "image_0-q0")["map"], maps_of(tree, "image_0-q0", "best_worst")["map"])
+
+
+def test_a_study_without_targets_has_no_best_and_worst():
+    assert set(selected().children) == {"gallery", "layers_page"}
 
 
 def test_a_run_without_any_answer_has_no_maps():

@@ -88,12 +88,14 @@ def run(tmp_path_factory):
         **{name: summary(of_run) for name, summary in SUMMARIES.items()},
         **comparisons.comparisons(of_run, scores, {}, condition_scores({}, {}, None, "max")),
         "grounding_profile": grounding_summaries.grounding_profile(of_run, scores),
+        "head_auroc": heads_of_size(layers=3, heads=2),
     }
     for name, frame in summaries.items():
         frame.to_parquet(root / f"{name}.parquet", index=False)
         write_table(name, root / f"{name}.parquet", 0.95, root / f"{name}.csv", None, None)
     asked = read_study(study, SETTINGS["query_types"], images=())
-    maps = selected_maps.selected_maps(tree, asked, tables["samples"], tables["answers"], summaries["table1"], SETTINGS)
+    described = tables["samples"], tables["answers"], summaries["table1"], scores
+    maps = selected_maps.selected_maps(tree, asked, *described, SETTINGS)
     store.write_tree(root / "selected_maps.nc", maps)
     return root
 
@@ -189,7 +191,21 @@ def tables_of_size(queries, layers, steps, note="", images=48):
         if "answer_share" in frame:
             frame["answer_share"] = np.where(frame["step"] == min(3, steps - 1), 0.94, 0)
         rows[name] = frame[list(COLUMNS[name])]
-    return {**rows, **contrasts_of_size(queries, note, images), **clusters_of_size(queries, layers, steps, images)}
+    return {
+        **{**rows, **contrasts_of_size(queries, note, images), **clusters_of_size(queries, layers, steps, images)},
+        "head_auroc": heads_of_size(layers, 32 if layers == 36 else 4, "" if note else "no", images),
+    }
+
+
+def heads_of_size(layers, heads, selected="no", images=48):
+    """Scores of as many heads, below and above chance, one of them chosen and one undefined."""
+    random = np.random.default_rng(4)
+    keys = [(layer, head) for layer in range(layers) for head in range(heads)]
+    frame = pd.DataFrame(keys, columns=["layer", "head"]).assign(n=images, selected=selected)
+    frame = frame.assign(auroc=random.uniform(0.3, 0.95, len(keys)), vision_mass=random.uniform(0, 1, len(keys)))
+    frame.loc[1, ["auroc", "n"]] = np.nan, 0
+    frame.loc[frame["auroc"].idxmax(), "selected"] = "yes" if selected else ""
+    return frame[list(COLUMNS["head_auroc"])]
 
 
 def contrasts_of_size(count, note, images):
@@ -362,7 +378,10 @@ def test_no_selected_sample_gives_a_figure_that_says_so(name):
     assert_every_text_is_readable(figure)
 
 
-@pytest.mark.parametrize("name", [name for name in OF_TABLES if name not in ("contrasts", "power", "clusters")])
+WITHOUT_QUERIES = ("contrasts", "power", "clusters", "head_auroc")
+
+
+@pytest.mark.parametrize("name", [name for name in OF_TABLES if name not in WITHOUT_QUERIES])
 def test_a_query_without_any_value_has_a_panel_that_says_so(name, run):
     tables = {table: published(run, table) for table in catalogue.figure_tables(name)}
     for frame in tables.values():
@@ -527,6 +546,44 @@ def test_contrasts_of_every_measure_have_a_panel_with_its_unit():
     assert_every_text_is_readable(figure)
 
 
+def test_heads_are_drawn_at_their_layer_and_number_around_chance(run, figures):
+    table = published(run, "head_auroc")
+    axes, bar = figures["head_auroc"].get_axes()
+    (plane,) = (part for part in axes.collections if isinstance(part, QuadMesh))
+    for row in table.itertuples():
+        drawn = plane.get_array()[row.layer, row.head]
+        assert (drawn is np.ma.masked) if np.isnan(row.auroc) else drawn == row.auroc
+    assert (plane.norm.vmin + plane.norm.vmax) / 2 == pytest.approx(0.5)
+    known = table["auroc"].dropna()
+    assert bar.get_ylim() == pytest.approx((min(known.min(), 0.5), max(known.max(), 0.5)))
+
+
+def test_chosen_heads_are_outlined(run, figures):
+    table, axes = published(run, "head_auroc"), figures["head_auroc"].get_axes()[0]
+    chosen = table[table["selected"] == "yes"]
+    frames = [patch.get_xy() for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert frames == [(head - 0.5, layer - 0.5) for layer, head in zip(chosen["layer"], chosen["head"], strict=True)]
+
+
+def test_numbers_of_heads_are_written_where_cells_are_large_enough(run, figures):
+    table = published(run, "head_auroc")
+    texts = {text.get_text() for text, _ in texts_of(figures["head_auroc"])}
+    assert {f"{value:.2f}" for value in table["auroc"].dropna()} <= texts
+    large = draw("head_auroc", [SIZES["a large model with long answers"]["head_auroc"]])
+    assert not large.get_axes()[0].texts
+
+
+def test_heads_that_were_not_chosen_are_told(run):
+    figure = draw("head_auroc", [SIZES["two queries of few images"]["head_auroc"]])
+    assert any(text.get_text() == "no head was chosen" for text, _ in texts_of(figure))
+
+
+def test_heads_without_any_score_give_a_figure_that_says_so():
+    figure = draw("head_auroc", [heads_of_size(2, 2).assign(auroc=np.nan)])
+    assert not figure.get_axes()
+    assert any(text.get_text().startswith("No map of heads") for text, _ in texts_of(figure))
+
+
 def selected_of(run, name):
     return sources_of(name, run)[0]
 
@@ -567,6 +624,22 @@ def test_the_page_shows_every_layer_in_order_on_one_scale(run, figures):
         assert mesh.norm.vmax == pytest.approx(float(selected.maps["map"].max()))
 
 
+def test_the_best_samples_stand_above_the_worst_each_at_its_own_layer(run, figures):
+    samples, axes = selected_of(run, "best_worst"), over_images(figures["best_worst"])
+    assert len(axes) == 2 * len(samples) == 16
+    assert [selected.told("rank") for selected in samples] == ["best"] * 4 + ["worst"] * 4
+    for selected, over in zip(samples, axes[1::2], strict=True):
+        (mesh,) = meshes(over)
+        np.testing.assert_array_equal(mesh.get_array(), selected.maps["map"].sel(layer=selected.told("shown_layer")))
+    tops = [axis.get_position().y0 for axis in axes]
+    assert min(tops[:8]) > max(tops[8:])
+    told = "\n".join(text.get_text() for text, _ in texts_of(figures["best_worst"]))
+    for selected in samples:
+        assert f"{selected.told('rank')}: AUROC {selected.told('score'):.2f}" in told
+        assert f"AUROC here {selected.told('shown_score'):.2f}" in told
+    assert "Best and worst of 15 samples" in " ".join(told.split())
+
+
 @pytest.fixture
 def wide(run):
     """A selected sample on a picture of 90 x 40 pixels, with a grid of 2 x 3 cells of unequal size."""
@@ -574,6 +647,7 @@ def wide(run):
     maps = one.maps.isel(row=slice(2), col=slice(3), row_border=slice(3), col_border=slice(4)).copy(deep=True)
     maps["row_edge"].values[:] = [0, 15, 40]
     maps["col_edge"].values[:] = [0, 20, 50, 90]
+    maps.attrs |= {"rank": "best", "score": 0.9, "shown_score": 0.95, "ranked": 16}
     return overlay.Selected(one.sample_id, maps, np.zeros((40, 90, 3), dtype=np.uint8), ((10.0, 5.0, 30.0, 25.0),))
 
 

@@ -29,7 +29,7 @@ def values_of(name, rows, seed=0):
     frame = pd.DataFrame({column: random.normal(1, 2, rows) for column in COLUMNS[name]})
     whole = [*("num_cells", "samples", "failed", "no_answer", "undefined", "other_conditions", "n", "n_accuracy")]
     whole += ["layer", "step", "layer_of_min", "modal_layer", "shown_layer"]
-    whole += ["n_first", "n_second", "datasets", "rejections", "tests"]
+    whole += ["n_first", "n_second", "datasets", "rejections", "tests", "head", "number", "n_select"]
     for column in [*whole, "cluster", "cells", "n_chance", "n_attention", "n_cause"]:
         if column in frame:
             frame[column] = random.integers(2, 40, rows)
@@ -39,6 +39,7 @@ def values_of(name, rows, seed=0):
         **{"entropy_band": "high", "layer_band": "early", "num_cells": 64},
         **{"score": "auroc", "kind": "paired", "verdict": "moved", "arm_first": "q0", "arm_second": "q1"},
         **dict.fromkeys(("name", "contrast", "family", "test", "world", "passes", "claim", "original"), "some text"),
+        **{"method": "selected heads", "heads": "L4H2, L5H0", "selected": "yes"},
         **dict.fromkeys(("sign", "verdict_note", "direction", "reading", "note"), ""),
         **{"condition": "twin", "nearest_baseline": "gaussian", "layers": "3 to 5", "steps": "-1 to 2"},
         **{f"{leg}_{part}": "holds" for leg in ("chance", "attention", "cause") for part in ("state", "reason")},
@@ -355,3 +356,26 @@ def test_an_unknown_table_is_refused_with_the_nearest_name():
 def test_every_table_of_the_catalogue_has_columns_and_each_reader_format_a_printer():
     assert set(catalogue.TABLE_FORMATS) == set(COLUMNS)
     assert {name for name, formats in catalogue.TABLE_FORMATS.items() if "md" in formats} == set(tables.PRINTERS)
+
+
+def method_rows():
+    """A table of heads whose first method has random sets and no interval, and whose second has no heads."""
+    frame = values_of("heads", 2).assign(method=["random heads", "VEA layers"], heads="-", n_select=24)
+    frame[["random_low", "random_high", "p", "auroc"]] = [[0.61, 0.79, 0.0012, 0.7], [np.nan] * 4]
+    return frame.assign(note=["5 image(s); an interval needs 6", ""], auroc_low=np.nan, auroc_high=np.nan)
+
+
+def test_the_table_of_heads_says_where_they_were_chosen_and_what_random_means(publish):
+    paths = publish("heads", method_rows())
+    caption, (header, *rows), remarks = markdown_parts(paths["md"])
+    for told in (
+        "chosen on 24 images of the split select",
+        "boxes were used",
+        "sets of as many heads as were selected",
+    ):
+        assert told in caption
+    assert remarks == ["Notes: random heads: 5 image(s); an interval needs 6."]
+    random, without = (dict(zip(header, row, strict=True)) for row in rows)
+    assert (random["AUROC"], random["Random sets"], random["p"]) == ("0.70", "[0.61, 0.79]", "0.0012")
+    assert (without["AUROC"], without["Random sets"], without["p"], without["Heads"]) == ("–", "–", "–", "–")
+    assert [[cell.replace("−", "-") for cell in row] for row in (header, *rows)] == latex_rows(paths["tex"])

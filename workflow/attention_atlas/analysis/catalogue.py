@@ -50,6 +50,14 @@ STEPS = {
         ),
         ("pooling", "query_types"),
     ),
+    "heads": Step(
+        (
+            *("analysis.head_tables", "analysis.head_scores", "analysis.heads", "analysis.corrections"),
+            *("analysis.focus", "analysis.grounding", "analysis.pooling", "analysis.statistics"),
+            *("analysis.step_maps", "analysis.targets", "inputs.study", "store"),
+        ),
+        ("heads", "query_types", "statistics"),
+    ),
     "compare": Step(
         (
             *("analysis.comparisons", "analysis.contrasts", "analysis.hypothesis_tests", "analysis.validation"),
@@ -65,5 +73,6 @@ COMPARISONS = (
     *("contrasts", "claims", "validation", "power", "clusters", "cluster_plane", "shortcut"),
     *("grounding", "grounding_profile"),
 )
+HEAD_TABLES = ("heads", "head_auroc")
 # The summaries of a run, a parquet file each: one per published table.
 SUMMARIES = ("table1", "steps", "ablation", "layer_profile", "pooling_profile", "layer_step", "vision_mass")

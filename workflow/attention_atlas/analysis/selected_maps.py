@@ -1,4 +1,4 @@
-"""Selected maps: the head-pooled maps of the samples that the gallery and the page of all layers show."""
+"""Selected maps: the head-pooled maps of the samples that figures show: gallery, page of all layers, best and worst."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +15,10 @@ from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.study import Study
 
 PAGE_OF_GALLERY = 2
+# Samples of highest and of lowest AUROC that are shown.
+BEST_AND_WORST = 4
+# Scores are ranked at this precision: rounding alone decides no order.
+DECIMALS = 6
 
 
 def selected_maps(
@@ -23,19 +27,24 @@ def selected_maps(
     samples: pd.DataFrame,
     answers: pd.DataFrame,
     table1: pd.DataFrame,
+    grounding: pd.DataFrame,
     settings: Mapping[str, Any],
 ) -> xr.DataTree:
-    """A tree with the nodes /gallery/<sample> and /layers_page/<sample>: the pooled maps of every layer.
+    """A tree with the nodes /gallery/<sample>, /layers_page/<sample> and /best_worst/<sample>: maps of every layer.
 
-    `settings` has the sections figures, steps and pooling; `table1` says which layer is shown alone.
+    `settings` has the sections figures, steps and pooling; `table1` says which layer is shown alone, the scores of
+    `grounding` which samples are the best and the worst, and their layers.
     """
     steps = selected_steps(samples, answers, settings["steps"]["selector"]).groupby("sample_id")["step"].agg(list)
     gallery, page = chosen_samples(samples, steps, settings["figures"])
     shown = table1.set_index("query_id")["shown_layer"].dropna()
-    groups = [("gallery", name) for name in gallery] + [("layers_page", name) for name in page]
+    told: dict[str, dict[str, dict[str, Any]]] = {
+        **{"gallery": {name: {} for name in gallery}, "layers_page": {name: {} for name in page}},
+        "best_worst": best_and_worst(auroc_by_layer(grounding, settings["pooling"]["heads"]), samples),
+    }
     judged = answers.set_index("sample_id")
     nodes = {}
-    for group, name in groups:
+    for group, name in [(group, name) for group, names in told.items() for name in names]:
         node = sample_maps(store.sample(tree, name).load(), steps[name], settings)
         row = study.samples.set_index("sample_id").loc[name]
         node.attrs |= {
@@ -44,6 +53,7 @@ def selected_maps(
             "correct": int(judged.loc[name, "correct"]),
             # A query of a control condition, or one without any defined map, has no such layer.
             "shown_layer": int(shown.get(node.attrs["query_id"], node["layer"].values[0])),
+            **told[group][name],
         }
         nodes[f"/{group}/{name}"] = node
     return xr.DataTree.from_dict(nodes)
@@ -77,6 +87,44 @@ def one_a_query(samples: pd.DataFrame, steps: pd.Series) -> list[str]:
     usable = samples[(samples["condition"] == "") & samples["sample_id"].isin(steps.index)]
     groups = [group["sample_id"].tolist() for _, group in usable.groupby("query_id")]
     return [names[number % len(names)] for number, names in enumerate(groups)]
+
+
+def auroc_by_layer(grounding: pd.DataFrame, pooling: str) -> pd.DataFrame:
+    """AUROC of the raw pooled maps by sample_id (rows) and layer (columns); samples without a target have no row."""
+    keys = {"map": pooling, "correction": "raw", "score": "auroc"}
+    mine = np.logical_and.reduce([grounding[name].astype(str) == value for name, value in keys.items()])
+    scores = grounding.loc[mine & (grounding["layer"] >= 0)]
+    return scores.astype({"sample_id": str}).pivot(index="sample_id", columns="layer", values="value")
+
+
+def best_and_worst(auroc: pd.DataFrame, samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Samples of highest, then of lowest mean AUROC over layers, with what their nodes say of it.
+
+    At most one sample an image and an equal number of both kinds; of equal scores the first by sample_id. A sample
+    with an undefined map is not ranked.
+    """
+    by_layer = auroc.dropna().sort_index()
+    image = samples.set_index("sample_id")["image"].loc[by_layer.index]
+    score = by_layer.mean(axis=1).round(DECIMALS).sort_values(ascending=False, kind="stable")
+    most = min(BEST_AND_WORST, max(1, image.nunique() // 2))
+    best = one_an_image(score, image)[:most]
+    left = score[~image[score.index].isin(image[best])].sort_values(kind="stable")
+    ranks = [(name, "best") for name in best] + [(name, "worst") for name in one_an_image(left, image)[:most]]
+    return {
+        name: {
+            "rank": rank,
+            "score": float(score[name]),
+            "ranked": len(score),
+            "shown_layer": int(by_layer.loc[name].idxmax()),
+            "shown_score": float(by_layer.loc[name].max()),
+        }
+        for name, rank in ranks
+    }
+
+
+def one_an_image(score: pd.Series, image: pd.Series) -> list[str]:
+    """The first sample of each image, in the order of `score`."""
+    return image[score.index].drop_duplicates().index.tolist()
 
 
 def sample_maps(sample: xr.Dataset, steps: list[int], settings: Mapping[str, Any]) -> xr.Dataset:

@@ -27,6 +27,7 @@ def add_commands(app: typer.Typer) -> None:
         ground,
         conditions,
         condition_summary,
+        heads,
         compare,
     ):
         app.command()(command)
@@ -135,11 +136,12 @@ def selected_maps(
     samples: Table,
     answers: Table,
     table1: Table,
+    grounding: Table,
     settings: Settings,
     output: Output,
     log: Log = None,
 ) -> None:
-    """The pooled maps that the gallery and the page of all layers show.
+    """The pooled maps that the gallery, the page of all layers, and the best and worst samples show.
 
     Reads the sections figures, steps, pooling and query_types.
     """
@@ -152,8 +154,8 @@ def selected_maps(
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=())
-        described, judged, shown = (pd.read_parquet(path) for path in (samples, answers, table1))
-        write_tree(output, maps.selected_maps(opened(shards), asked, described, judged, shown, sections))
+        described, judged, shown, scores = (pd.read_parquet(path) for path in (samples, answers, table1, grounding))
+        write_tree(output, maps.selected_maps(opened(shards), asked, described, judged, shown, scores, sections))
         logger.info("wrote %s", output)
 
 
@@ -254,6 +256,37 @@ def conditions(
         logger.info("described controls of %d samples", table["sample_id"].nunique())
         for condition, count in scores.without_source(own, made).items():
             logger.warning("%d maps of condition %s have no map of their source on the same grid", count, condition)
+
+
+def heads(
+    maps: Annotated[Path, typer.Option(help="The run's step maps (netCDF).")],
+    study: StudyFolder,
+    settings: Settings,
+    heads: Annotated[Path, typer.Option(help="The chosen heads, a JSON file.")],
+    table: Annotated[Path, typer.Option(help="How well each method's heads localise (parquet).")],
+    scores: Annotated[Path, typer.Option(help="The AUROC of every head (parquet).")],
+    log: Log = None,
+) -> None:
+    """Choose heads that look at the target on the split select, and evaluate them on the images of evaluate.
+
+    Reads the sections heads, query_types and statistics.
+    """
+    with logged(log) as logger:
+        import json
+
+        from attention_atlas.analysis.head_tables import localising_heads
+        from attention_atlas.analysis.step_maps import read
+        from attention_atlas.inputs.study import read_study
+        from attention_atlas.store import replacing, write_table
+
+        sections = parse(settings, "heads", "query_types", "statistics")
+        asked = read_study(study, sections["query_types"], images=())
+        chosen, methods, of_heads = localising_heads(read(maps), asked, sections)
+        with replacing(heads) as partial:
+            partial.write_text(json.dumps(chosen, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_table(methods, table)
+        write_table(of_heads, scores)
+        logger.info("%d of %d heads chosen on %d images", len(chosen["heads"]), len(of_heads), chosen["n"])
 
 
 def compare(

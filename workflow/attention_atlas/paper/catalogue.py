@@ -28,6 +28,8 @@ TABLE_FORMATS: dict[str, tuple[str, ...]] = {
     "shortcut": ("csv", "md", "tex"),
     "grounding": ("csv", "md", "tex"),
     "grounding_profile": ("csv",),
+    "heads": ("csv", "md", "tex"),
+    "head_auroc": ("csv",),
 }
 TABLES = tuple(TABLE_FORMATS)
 PRINTED_TABLES = tuple(name for name, formats in TABLE_FORMATS.items() if len(formats) > 1)
@@ -60,16 +62,25 @@ FIGURES: dict[str, Sources] = {
     "vision_mass": Sources(("vision_mass",), ("figures", "statistics")),
     "pooling": Sources(("ablation", "pooling_profile"), ("figures", "statistics")),
     "grounding": Sources(("grounding_profile",), ("figures", "statistics")),
+    "head_auroc": Sources(("head_auroc",), ("figures",)),
     "contrasts": Sources(("contrasts",), ("figures", "statistics")),
     "power": Sources(("power",), ("figures", "tests")),
     "clusters": Sources(("cluster_plane", "clusters"), ("figures", "tests")),
     "gallery": Sources((), ("figures",), maps=True),
     "layers_page": Sources((), ("figures",), maps=True),
+    "best_worst": Sources((), ("figures",), maps=True),
 }
 MAP_FIGURES = tuple(name for name, sources in FIGURES.items() if sources.maps)
 TABLE_FIGURES = tuple(name for name in FIGURES if name not in MAP_FIGURES)
 TABLE_FIGURE_MODULES = ("paper.columns", "paper.panels", "paper.style")
-MAP_FIGURE_MODULES = ("paper.overlay", "paper.style", "inputs.answers", "inputs.images", "inputs.study")
+MAP_FIGURE_MODULES = (
+    "paper.overlay",
+    "paper.sample_grid",
+    "paper.style",
+    "inputs.answers",
+    "inputs.images",
+    "inputs.study",
+)
 
 
 def known_table(name: str) -> str:

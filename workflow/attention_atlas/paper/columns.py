@@ -100,6 +100,15 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("n_cause", "cause_difference", "cause_low", "cause_high", "cause_state", "cause_reason"),
     ),
     "grounding_profile": (*QUERY, "score", "layer", *GROUNDING),
+    "heads": (
+        *("method", "heads", "number", "n_select", "n"),
+        *with_interval("auroc"),
+        *("select_auroc", "random_low", "random_high", "p"),
+        *with_interval("difference"),
+        *with_interval("over_gaussian"),
+        "note",
+    ),
+    "head_auroc": ("layer", "head", "n", "auroc", "selected", "vision_mass"),
 }
 TEXT = frozenset(
     [
@@ -109,6 +118,7 @@ TEXT = frozenset(
         *("reading", "claim", "original", "note", "contrast", "test", "world", "passes"),
         *("layers", "steps", "chance_state", "chance_reason", "attention_state", "attention_reason"),
         *("cause_state", "cause_reason"),
+        *("method", "heads", "selected"),
     ]
 )
 INTEGERS = frozenset(
@@ -117,6 +127,7 @@ INTEGERS = frozenset(
         *("layer", "step", "layer_of_min", "modal_layer", "shown_layer"),
         *("n_first", "n_second", "datasets", "rejections", "tests"),
         *("cluster", "cells", "n_chance", "n_attention", "n_cause"),
+        *("head", "number", "n_select"),
     ]
 )
 # Written with one decimal more: a p value of 0.0004 is not one of 0.

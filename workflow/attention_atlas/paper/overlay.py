@@ -52,7 +52,7 @@ class Selected:
 
 
 def read_selected(maps: Path, group: str, study: Path) -> list[Selected]:
-    """The samples of one group of selected_maps.nc ("gallery" or "layers_page"), with what the study holds of them."""
+    """The samples of one group of selected_maps.nc (named as its figure), with what the study holds of them."""
     if not maps.exists():
         raise AtlasError(f"{maps}: there is no such file; `snakemake tables` makes it, `dvc pull` fetches it")
     with xr.open_datatree(maps, engine="netcdf4") as tree:

@@ -346,6 +346,42 @@ def above_nearest(row: dict[str, Any]) -> str:
     return joined(value, row["nearest_baseline"].replace("_", " "))
 
 
+def heads(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """How well the heads that each method chose localise, on images that they were not chosen on."""
+    cells = {
+        "Method": frame["method"],
+        "Heads": frame["heads"].replace("-", MISSING),
+        "Number": frame["number"].map(shown),
+        "n": frame["n"].map(shown),
+        "AUROC": intervals(frame, "auroc"),
+        "On select": frame["select_auroc"].map(shown),
+        "Random sets": by_row(frame, lambda row: shown_interval(row["random_low"], row["random_high"])),
+        "p": frame["p"].map(shown_p),
+        "Over all heads, max": intervals(frame, "difference", DECIMALS),
+        "Over Gaussian": intervals(frame, "over_gaussian", DECIMALS),
+    }
+    chosen_on = values(frame.astype({"n_select": str}), "n_select")
+    caption = (
+        f"{run}, heads that localise. Heads and layers were chosen on {chosen_on} images of the "
+        "split select, by AUROC against the target, so boxes were used (LocalizationHeads: by vision mass and spatial "
+        "entropy, without boxes), and evaluated on the n images of the split evaluate; on select: the same maps on the "
+        "images that they were chosen on. A method's map is the mean attention of its heads; all heads, max and mean: "
+        "pooled within each layer, AUROC averaged over layers; all heads together: one map of every layer. Random "
+        "heads: the mean of sets of as many heads as were selected, drawn from all heads; random sets: where "
+        f"{percent(confidence)} of the sets' mean AUROC lie; p: share of the sets, the selected one among them, that "
+        f"are at least as good. Differences are paired by image. Brackets: {percent(confidence)} BCa bootstrap "
+        "intervals over images. 0.5 is chance."
+    )
+    return Printed(pd.DataFrame(cells), caption, method_notes(frame), label, "lp{2.2cm}rrlrlrll")
+
+
+def method_notes(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Why methods have no heads or no interval, and what they leave out: each note with its methods."""
+    noted = frame[frame["note"] != ""]
+    told = [f"{', '.join(rows['method'])}: {note}" for note, rows in noted.groupby("note", sort=False)]
+    return (f"Notes: {'; '.join(told)}.",) if told else ()
+
+
 PRINTED_SCORES = ("auroc", "average_precision", "enrichment", "iou_area_matched", "pointing_tolerant")
 
 
@@ -387,6 +423,7 @@ PRINTERS: dict[str, Callable[[pd.DataFrame, str, str, str], Printed]] = {
     "clusters": clusters,
     "shortcut": shortcut,
     "grounding": grounding,
+    "heads": heads,
 }
 
 
