@@ -2,7 +2,7 @@
 
 import grimp
 import pytest
-from attention_atlas.analysis.catalogue import COMPARISONS, STEPS, SUMMARIES
+from attention_atlas.analysis.catalogue import CAUSAL, COMPARISONS, STEPS, SUMMARIES
 from attention_atlas.attention.catalogue import EXTRACTION_MODULES
 from attention_atlas.paper import catalogue as paper
 
@@ -24,6 +24,11 @@ CHECKS_ALONE = {
         *("store", "analysis.corrections", "analysis.grounding", "analysis.targets", "analysis.focus"),
         *("analysis.pooling", "analysis.rows", "inputs.study", "inputs.answers", "inputs.images"),
     },
+    # behind the comparisons, of which the plan of tests alone is used
+    "causal": {
+        *("store", "analysis.bands", "analysis.steps", "analysis.summaries", "analysis.validation", "analysis.rows"),
+        *("analysis.transcript", "inputs.study", "inputs.answers", "inputs.images"),
+    },
 }
 # Modules that a command runs beside the rule's own.
 RUN_TOO = {"compare": ("analysis.grounding_summaries",)}
@@ -41,6 +46,7 @@ RULES = {
             "selected_maps": "selected_maps",
             "ground": "grounding_tables",
             "compare": "comparisons",
+            "causal": "causal_tables",
         }.items()
     },
     "table": ("paper.tables", paper.TABLE_MODULES),
@@ -68,4 +74,4 @@ def test_the_summaries_are_those_that_the_analysis_makes_and_the_paper_prints():
     from attention_atlas.analysis import summaries
 
     assert set(SUMMARIES) == set(summaries.SUMMARIES)
-    assert {*SUMMARIES, *COMPARISONS} == set(paper.TABLES)
+    assert {*SUMMARIES, *COMPARISONS, *CAUSAL} == set(paper.TABLES)

@@ -6,11 +6,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
-from attention_atlas.analysis.catalogue import COMPARISONS, SUMMARIES
+from attention_atlas import store
+from attention_atlas.analysis import step_maps
+from attention_atlas.analysis.catalogue import CAUSAL, COMPARISONS, SUMMARIES
 from attention_atlas.paper import catalogue
 
-from tests.synthetic import Planted, draw_images, settings_of, write_run, write_study
+from tests.synthetic import Planted, draw_images, interventions_of, node, settings_of, tree_of, write_run, write_study
 
 ABSENT = ("torch", "torchvision", "transformers", "safetensors", "tokenizers")
 TOKENS = ["There", " are", " 3", "<|im_end|>"]
@@ -58,6 +61,11 @@ def project(tmp_path_factory):
     ]
     write_run(root, samples)
     draw_images(write_study(root, samples), samples)
+    (root / "given").mkdir()
+    answers = pd.DataFrame({"sample_id": [sample.sample_id for sample in samples], "step": 2})
+    store.write_tree(root / "given/step_maps.nc", step_maps.step_maps(tree_of(node(samples)), answers))
+    drops = {sample.sample_id: {"twin": {0: -1.0 - k}} for k, sample in enumerate(samples)}
+    interventions_of(drops, steps=4, step=2).to_parquet(root / "given/000.parquet")
     return root
 
 
@@ -95,6 +103,11 @@ def commands(root):
         ["compare", *described, "--grounding", scores, "--manifest", manifest, *given, "--output", made],
         [f"{made}/{name}.parquet" for name in COMPARISONS],
     )
+    perturbed = ["--maps", "given/step_maps.nc", *judged, *given, "--output", made]
+    yield (
+        ["causal", *perturbed, "given/000.parquet"],
+        [f"{made}/{name}.parquet" for name in (*CAUSAL, "causal_samples")],
+    )
     chosen = ["--samples", samples, "--answers", answers, "--table1", f"{made}/table1.parquet"]
     yield ["selected-maps", *study, *chosen, *given, "--output", maps, *shards], [maps]
     options = {"csv": "--csv", "md": "--markdown", "tex": "--latex"}
@@ -131,7 +144,7 @@ def test_every_command_ends_well(ran):
     assert [(command[0], code) for command, _, code in ran] == [(command[0], 0) for command, _, _ in ran]
     assert {command[0] for command, _, _ in ran} == {
         *("transcript", "answers", "focus", "mass", "summary-tables", "selected-maps"),
-        *("ground", "compare", "table", "findings", "numbers", "summary", "figure"),
+        *("ground", "compare", "causal", "table", "findings", "numbers", "summary", "figure"),
     }
 
 

@@ -24,6 +24,9 @@ TABLE_FORMATS: dict[str, tuple[str, ...]] = {
     "power": ("csv",),
     "grounding": ("csv", "md", "tex"),
     "grounding_profile": ("csv",),
+    "causal": ("csv", "md", "tex"),
+    "causal_curves": ("csv",),
+    "causal_support": ("csv",),
 }
 TABLES = tuple(TABLE_FORMATS)
 PRINTED_TABLES = tuple(name for name, formats in TABLE_FORMATS.items() if len(formats) > 1)
@@ -33,7 +36,7 @@ TABLE_MODULES = ("paper.tables", "paper.columns")
 NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
 SUMMARY_MODULES = ("paper.summary", "paper.columns")
 FINDINGS_MODULES = ("paper.findings", *TABLE_MODULES)
-FINDINGS_TABLES = ("table1", "contrasts", "grounding", "validation")
+FINDINGS_TABLES = ("table1", "contrasts", "grounding", "validation", "causal", "causal_support")
 NUMBERS_TABLES = ("table1", "ablation", "contrasts")
 
 
@@ -54,6 +57,8 @@ FIGURES: dict[str, Sources] = {
     "pooling": Sources(("ablation", "pooling_profile"), ("figures", "statistics")),
     "grounding": Sources(("grounding_profile",), ("figures", "statistics")),
     "contrasts": Sources(("contrasts",), ("figures", "statistics")),
+    "causal": Sources(("causal",), ("figures", "statistics")),
+    "deletion": Sources(("causal_curves",), ("figures", "statistics")),
     "power": Sources(("power",), ("figures", "tests")),
     "gallery": Sources((), ("figures",), maps=True),
     "layers_page": Sources((), ("figures",), maps=True),

@@ -80,6 +80,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "power": ("contrast", "n_first", "n_second", "effect", "datasets", "moved", "equivalent", "undecided"),
     "grounding": (*QUERY, "score", *GROUNDING),
     "grounding_profile": (*QUERY, "score", "layer", *GROUNDING),
+    "causal": (
+        *("query_type", "check", "quantity", "n", "left_out", "first", "second", "difference", "low", "high"),
+        *("p_difference", "q_difference", "p_equivalence", "q_equivalence", "verdict", "verdict_note"),
+        *("margin", "note"),
+    ),
+    "causal_curves": (
+        *("query_type", "check", "order", "fraction", "n"),
+        *with_interval("delta"),
+        "interval_note",
+    ),
+    "causal_support": ("query_type", "uses", "n", "why"),
 }
 TEXT = frozenset(
     [
@@ -87,13 +98,14 @@ TEXT = frozenset(
         *("interval_note", "entropy_band", "layer_band", "score"),
         *("name", "family", "kind", "arm_first", "arm_second", "verdict", "sign", "verdict_note", "direction"),
         *("reading", "claim", "original", "note", "contrast", "test", "world", "passes"),
+        *("check", "quantity", "order", "uses", "why"),
     ]
 )
 INTEGERS = frozenset(
     [
         *("num_cells", "samples", "failed", "no_answer", "undefined", "other_conditions", "n", "n_accuracy"),
         *("layer", "step", "layer_of_min", "modal_layer", "shown_layer"),
-        *("n_first", "n_second", "datasets", "rejections", "tests"),
+        *("n_first", "n_second", "datasets", "rejections", "tests", "left_out"),
     ]
 )
 # Written with one decimal more: a p value of 0.0004 is not one of 0.

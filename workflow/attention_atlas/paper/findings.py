@@ -1,36 +1,43 @@
 """findings.md: a run's results in sentences, each with its number, interval, n and verdict; made from the tables alone.
 
-The wording follows the evidence: a map "attends to" something; that a model "uses" it would need causal support.
+The wording follows the evidence: a map "attends to" something; that a model "uses" it needs the causal checks' yes.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from attention_atlas.paper.columns import MEASURES, SELECTORS, read_published
-from attention_atlas.paper.tables import shown, shown_interval, shown_p
+from attention_atlas.paper.tables import shown, shown_interval, shown_p, signed
 
 UNITS = {"entropy": " nats", "auroc": "", "ln_enrichment": ""}
 NAMES = {"entropy": "entropy", "auroc": "AUROC", "ln_enrichment": "ln enrichment"}
-TABLES = ("table1", "contrasts", "grounding", "validation")
+TABLES = ("table1", "contrasts", "grounding", "validation", "causal", "causal_support")
 
 
 def write_findings(output: Path, folder: Path) -> None:
     """Write the findings of one run from its published tables, results/paper/tables/<study>/<model>/."""
     tables = {name: read_published(folder / f"{name}.csv", name) for name in TABLES}
+    support = tables["causal_support"].set_index("query_type")["uses"]
     study, model = folder.parent.name, folder.name
     parts = [
         [f"# Findings: study {study} asked of model {model}"],
         [
             f"Every sentence is about the model {model} on this study, and made from its tables. Brackets are 95 % "
-            "intervals over images; n counts images. Attention says where a model looks; nothing here says that what "
-            "it looks at matters for its answer."
+            "intervals over images; n counts images. Attention says where a model looks. Whether that matters for its "
+            "answer is another question: the section on it tells what changes of image and attention did, and no other "
+            "sentence goes beyond that."
         ],
         ["## Answers and entropy", *bullets(query_sentences(tables["table1"]))],
         ["## Claims of the original study", *bullets(claim_sentences(tables["contrasts"]))],
         ["## Other contrasts", *bullets(contrast_sentences(tables["contrasts"]))],
-        ["## Where the maps lie", *bullets(grounding_sentences(tables["grounding"]))],
+        ["## Where the maps lie", *bullets(grounding_sentences(tables["grounding"], support))],
+        [
+            "## Does it matter for the answer",
+            *bullets(chain(support_sentences(tables["causal_support"]), causal_sentences(tables["causal"]))),
+        ],
         ["## How far the verdicts can be trusted", *bullets(validation_sentences(tables["validation"]))],
     ]
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -97,10 +104,15 @@ def tested(row: dict) -> str:
     if pd.isna(row["p_difference"]):
         return f"{arms}: not tested, {n};"
     interval = shown_interval(row["low"], row["high"], 3)
+    return f"{arms}: {shown(row['difference'], 3)}{unit} {interval}, {n}, {corrected_p(row)};"
+
+
+def corrected_p(row: dict) -> str:
+    """The corrected p values of a difference and of equivalence, where it has a margin."""
     p = f"q = {shown_p(row['q_difference'])} for a difference"
     if pd.notna(row["q_equivalence"]):
         p += f", {shown_p(row['q_equivalence'])} for equivalence within ±{row['margin']:g}"
-    return f"{arms}: {shown(row['difference'], 3)}{unit} {interval}, {n}, {p};"
+    return p
 
 
 def why(row: dict) -> str:
@@ -108,17 +120,54 @@ def why(row: dict) -> str:
     return f" ({row['verdict_note']})" if row["verdict_note"] else ""
 
 
-def grounding_sentences(grounding: pd.DataFrame) -> Iterator[str]:
-    """How well the maps of each query find their target, beside the baselines."""
+def grounding_sentences(grounding: pd.DataFrame, support: pd.Series) -> Iterator[str]:
+    """How well the maps of each query find their target, beside the baselines; `support`: query type -> uses."""
     for row in grounding[grounding["score"] == "auroc"].to_dict("records"):
         interval = shown_interval(row["raw_low"], row["raw_high"])
         corrected = shown_interval(row["without_sinks_low"], row["without_sinks_high"])
         beats = row["raw_low"] > max(row["uniform"], row["gaussian"], row["position_mean"])
         relation = "attends to its target above every baseline" if beats else "is not above every baseline"
+        supported = SUPPORTED[beats].get(support.get(row["query_type"], ""), "")
         yield (
-            f"**{row['query_id']}** ({row['query_type']}) {relation}: AUROC {shown(row['raw'])} {interval} raw, "
-            f"{shown(row['without_sinks'])} {corrected} without sinks, n = {row['n']}; centred Gaussian "
+            f"**{row['query_id']}** ({row['query_type']}) {relation}{supported}: AUROC {shown(row['raw'])} {interval} "
+            f"raw, {shown(row['without_sinks'])} {corrected} without sinks, n = {row['n']}; centred Gaussian "
             f"{shown(row['gaussian'])}, position mean {shown(row['position_mean'])}, uniform {shown(row['uniform'])}."
+        )
+
+
+SUPPORTED = {
+    True: {"yes": ", and its answer uses it", "no": ", but no use was found"},
+    False: {"yes": ", though its answer uses the target", "no": ", and no use of the target was found"},
+}
+
+
+def support_sentences(support: pd.DataFrame) -> Iterator[str]:
+    """Whether the answers of each type of query use their target."""
+    for row in support.to_dict("records"):
+        yield f"**{row['query_type']}**: {USES[row['uses']]} ({row['why']})."
+
+
+USES = {
+    "yes": "the answer uses the target: knocking out its cells and painting it over both lower log p by more than "
+    "their random controls do",
+    "no": "no use of the target was found: neither knocking out its cells nor painting it over differs from its random "
+    "control by more than the margin",
+    "undecided": "whether the target matters for the answer is undecided",
+    "not tested": "whether the target matters for the answer is not tested",
+}
+
+
+def causal_sentences(causal: pd.DataFrame) -> Iterator[str]:
+    """Each causal check of each type of query."""
+    for row in causal.to_dict("records"):
+        named = f"{row['query_type']}, {row['check']}: {row['quantity']}"
+        left_out = f" ({row['left_out']} sample(s) left out)" if row["left_out"] else ""
+        if pd.isna(row["p_difference"]):
+            yield f"{named}: not tested, n = {row['n']}{left_out}; **{row['verdict']}**{why(row)}."
+            continue
+        yield (
+            f"{named}: {shown(row['difference'], 3)} {shown_interval(row['low'], row['high'], 3)}, n = {row['n']}"
+            f"{left_out}, {corrected_p(row)}; **{signed(row)}**{why(row)}."
         )
 
 
