@@ -67,7 +67,7 @@ class Run:
         return causal_tables(interventions, found, self.samples, self.answers, self.settings)
 
     def attention(self):
-        return causal.attention_in_regions(self.nodes, None, self.settings)
+        return causal.attention_in_regions(self.nodes, {}, self.settings)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,8 @@ def test_relative_attention_is_held_against_the_generic_query_where_it_was_asked
     relative = found[found["quantity"] == "spearman_relative"].set_index("sample_id")
     assert relative["value"].notna().sum() == IMAGES - 1
     assert relative.loc[last, "note"] == "no attention map"
-    assert "spearman_relative" not in set(run.per_sample(told(planted(NAMES)))["quantity"])
+    for without_generic in (None, Run(others).nodes):
+        assert "spearman_relative" not in set(run.per_sample(told(planted(NAMES)), without_generic)["quantity"])
 
 
 def test_areas_under_linear_curves_are_half_of_their_height(run):
@@ -383,6 +384,18 @@ def test_a_file_given_twice_is_refused(run):
     table = told({"s0": {"twin": {0: -1.0}}})
     with pytest.raises(AtlasError, match=r"8 row\(s\) occur twice, the first: sample s0, none 0, step 0"):
         run.per_sample(pd.concat([table, table]))
+
+
+def test_the_files_of_all_shards_are_one_table_and_none_is_an_empty_one(run, tmp_path):
+    table = told(planted(NAMES))
+    paths = [tmp_path / f"{shard}.parquet" for shard in range(2)]
+    for number, path in enumerate(paths):
+        table[table["sample_id"].isin(NAMES[number::2])].to_parquet(path)
+    together = run.per_sample(causal.read_interventions(paths))
+    pd.testing.assert_frame_equal(together, run.per_sample(table), check_exact=True)
+    none = causal.read_interventions([])
+    assert run.per_sample(none).empty
+    assert run.tables(none)["causal_support"]["uses"].tolist() == ["not tested"]
 
 
 def test_the_order_of_rows_and_samples_changes_nothing(run):

@@ -4,8 +4,9 @@
 NumPy kernels on one sample's arrays, and the table of all samples. Methods, causal checks.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ KINDS = (
     *("twin", "control_twin", "random_region"),
 )
 KEYS = ["sample_id", "kind", "index"]
+COLUMNS = {"sample_id": "str", "kind": "str", "index": "int32", "step": "int32", "logprob": "float32"}
 CURVES = tuple((check, order) for check in ("deletion", "insertion") for order in ("map", "random"))
 NO_DELTAS = pd.Series(dtype=float)
 
@@ -101,6 +103,12 @@ def curve(own: Effects, check: str, order: str, causal: Mapping[str, Any]) -> np
     return np.array([0, *between] if check == "deletion" else [*own.at("deletion", [steps]), *between, 0])
 
 
+def read_interventions(paths: Iterable[Path]) -> pd.DataFrame:
+    """The interventions of a run's shards as one table; without rows where no sample was perturbed."""
+    tables = [pd.read_parquet(path) for path in paths]
+    return pd.concat([pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS), *tables], ignore_index=True)
+
+
 def effects(interventions: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Effects]:
     """The effects on each perturbed sample's answer, by sample id.
 
@@ -149,19 +157,15 @@ def effects_of(scores: pd.DataFrame) -> Effects:
 
 
 def attention_in_regions(
-    nodes: Mapping[str, xr.Dataset], generic: Mapping[str, xr.Dataset] | None, settings: Mapping[str, Any]
+    nodes: Mapping[str, xr.Dataset], generic: Mapping[str, xr.Dataset], settings: Mapping[str, Any]
 ) -> dict[str, dict[str, np.ndarray]]:
     """Sample id -> correction -> attention in each region, of the study's own samples: mean over layers, pooled heads.
 
-    `nodes` and `generic` are step maps; of the latter those of the condition `generic` count.
+    `nodes` and `generic` are step maps, of the latter the generic query's alone.
     """
     found: dict[str, dict[str, np.ndarray]] = {}
-    for name, node in nodes.items():
-        own = of_condition(node, "")
-        if not own.sizes["sample"]:
-            continue
-        asked = of_condition(generic[name], "generic") if generic and name in generic else None
-        pooled = pooled_maps(own, settings["pooling"]["heads"], asked)
+    for name, own in of_condition(nodes, "").items():
+        pooled = pooled_maps(own, settings["pooling"]["heads"], generic.get(name))
         shape = own.sizes["row"], own.sizes["col"]
         means = {how: maps.mean(axis=1).reshape(-1, *shape) for how, maps in pooled.items()}
         for number, sample_id in enumerate(own["sample"].values):
@@ -170,9 +174,12 @@ def attention_in_regions(
     return found
 
 
-def of_condition(node: xr.Dataset, condition: str) -> xr.Dataset:
-    """The samples of a condition."""
-    return node.isel(sample=np.flatnonzero(node["condition"].values == condition))
+def of_condition(nodes: Mapping[str, xr.Dataset], condition: str) -> dict[str, xr.Dataset]:
+    """The nodes with the maps of one condition alone; grids without any are left out."""
+    chosen = {
+        name: node.isel(sample=np.flatnonzero(node["condition"].values == condition)) for name, node in nodes.items()
+    }
+    return {name: node for name, node in chosen.items() if node.sizes["sample"]}
 
 
 def region_shares(sample: xr.Dataset, regions: tuple[int, int]) -> list[np.ndarray]:
@@ -194,11 +201,13 @@ def causal_samples(
 ) -> pd.DataFrame:
     """What the checks found in each perturbed sample, long: a row a sample and quantity; `note` says why one is NaN.
 
+    `nodes` are the run's step maps, `generic` step maps that hold those of the condition `generic`, where it was made.
     Quantities are those of the checks that are switched on: Δ in nats, correlations, a permutation p, areas in nats.
     """
-    attention = attention_in_regions(nodes, generic, settings)
+    asked = of_condition(generic or {}, "generic")
+    attention = attention_in_regions(nodes, asked, settings)
     described = samples.set_index("sample_id")[["image", "query_id", "query_type", "num_cells"]].to_dict("index")
-    corrections = ["raw", "without_sinks", *(["relative"] if generic is not None else [])]
+    corrections = ["raw", "without_sinks", *(["relative"] if asked else [])]
     rows = []
     for sample_id, own in effects(interventions, answers).items():
         sample = described[sample_id]

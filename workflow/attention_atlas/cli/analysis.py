@@ -205,15 +205,15 @@ def compare(
 
 
 def causal(
-    interventions: Annotated[
-        list[Path], typer.Argument(help="The interventions of the run, a file a shard (parquet).")
-    ],
     maps: Annotated[Path, typer.Option(help="The run's step maps (netCDF).")],
     samples: Table,
     answers: Table,
     settings: Settings,
     output: Annotated[Path, typer.Option(help="Folder to write the tables into, one parquet file each.")],
-    generic: Annotated[Path | None, typer.Option(help="Step maps of the generic query (netCDF).")] = None,
+    interventions: Annotated[
+        list[Path] | None, typer.Argument(help="The interventions of the run, a file a shard (parquet).")
+    ] = None,
+    generic: Annotated[Path | None, typer.Option(help="Step maps that hold the generic query's (netCDF).")] = None,
     log: Log = None,
 ) -> None:
     """Test whether answers depend on where a model looks, from what perturbed images and attention did to them.
@@ -224,12 +224,12 @@ def causal(
         import pandas as pd
 
         from attention_atlas.analysis import step_maps
-        from attention_atlas.analysis.causal import causal_samples
+        from attention_atlas.analysis.causal import causal_samples, read_interventions
         from attention_atlas.analysis.causal_tables import causal_tables
         from attention_atlas.store import write_table
 
         sections = parse(settings, "causal", "pooling", "statistics", "tests")
-        scores = pd.concat([pd.read_parquet(path) for path in interventions], ignore_index=True)
+        scores = read_interventions(interventions or [])
         described, judged = pd.read_parquet(samples), pd.read_parquet(answers)
         asked = None if generic is None else step_maps.read(generic)
         per_sample = causal_samples(scores, step_maps.read(maps), asked, described, judged, sections)
