@@ -181,3 +181,19 @@ def draw_images(study, samples: list[Planted], width: int = 64, height: int = 64
     shades = np.add.outer(np.arange(height), np.arange(width)) % 256
     for image in {sample.image for sample in samples}:
         Image.fromarray(np.repeat(shades[:, :, None], 3, axis=2).astype(np.uint8)).save(study / "images" / image)
+
+
+def interventions_of(effects: dict, steps: int = 1, step: int = 0, base: float = -0.1) -> pd.DataFrame:
+    """Interventions from planted effects on answers: sample id -> kind -> index -> Δ (nats) of the answer.
+
+    Each token has log-probability `base`; Δ is added to the answer's, at `step` of `steps`. Kind `none` is added.
+    """
+    rows = [
+        (sample_id, kind, index, number, base + (delta if number == step else 0))
+        for sample_id, kinds in effects.items()
+        for kind, deltas in {"none": {0: 0.0}, **kinds}.items()
+        for index, delta in deltas.items()
+        for number in range(steps)
+    ]
+    frame = pd.DataFrame(rows, columns=["sample_id", "kind", "index", "step", "logprob"])
+    return frame.astype({"index": "int32", "step": "int32", "logprob": "float32"})

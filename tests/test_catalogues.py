@@ -2,7 +2,7 @@
 
 import grimp
 import pytest
-from attention_atlas.analysis.catalogue import COMPARISONS, HEAD_TABLES, STEPS, SUMMARIES
+from attention_atlas.analysis.catalogue import CAUSAL, COMPARISONS, HEAD_TABLES, STEPS, SUMMARIES
 from attention_atlas.attention.catalogue import CONTROL_MODULES, EXTRACTION_MODULES, INTERVENTION_MODULES
 from attention_atlas.paper import catalogue as paper
 
@@ -36,6 +36,11 @@ CHECKS_ALONE = {
     "compare": {
         *("store", "analysis.grounding", "analysis.targets", "analysis.rows", "inputs.conditions", "inputs.images"),
     },
+    # behind the comparisons, of which the plan of tests alone is used
+    "causal": {
+        *("store", "analysis.bands", "analysis.steps", "analysis.summaries", "analysis.validation", "analysis.rows"),
+        *("analysis.transcript", "inputs.study", "inputs.answers", "inputs.images"),
+    },
 }
 # Modules that a command runs beside the rule's own.
 RUN_TOO = {
@@ -62,6 +67,7 @@ RULES = {
             "condition_summary": "condition_summaries",
             "heads": "head_tables",
             "compare": "comparisons",
+            "causal": "causal_tables",
         }.items()
     },
     "table": ("paper.tables", paper.TABLE_MODULES),
@@ -89,4 +95,4 @@ def test_the_summaries_are_those_that_the_analysis_makes_and_the_paper_prints():
     from attention_atlas.analysis import summaries
 
     assert set(SUMMARIES) == set(summaries.SUMMARIES)
-    assert {*SUMMARIES, *COMPARISONS, *HEAD_TABLES, "conditions"} == set(paper.TABLES)
+    assert {*SUMMARIES, *COMPARISONS, *HEAD_TABLES, *CAUSAL, "conditions"} == set(paper.TABLES)

@@ -6,19 +6,14 @@ import subprocess
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
-from attention_atlas import store
-from attention_atlas.analysis import step_maps
-from attention_atlas.analysis.catalogue import COMPARISONS, HEAD_TABLES, SUMMARIES
+from attention_atlas.analysis.catalogue import CAUSAL, COMPARISONS, HEAD_TABLES, SUMMARIES
 from attention_atlas.paper import catalogue
 
-from tests.synthetic import Planted, draw_images, settings_of, write_run, write_study
+from tests.synthetic import Planted, draw_images, interventions_of, settings_of, write_run, write_study
 
 ABSENT = ("torch", "torchvision", "transformers", "safetensors", "tokenizers")
 TOKENS = ["There", " are", " 3", "<|im_end|>"]
-STEP_MAPS = "step_maps.nc"
-FIRST_STEPS = pd.DataFrame({"sample_id": [f"s{k}" for k in range(6)], "step": 0})
 # The commands one after the other in one interpreter; the exit code of each, as a shell would see it.
 DRIVER = """
 import json, sys
@@ -61,8 +56,11 @@ def project(tmp_path_factory):
     samples = [
         Planted(f"s{k}", f"image_{k}.png", TOKENS, np.full((4, 3), 4 + k), target_object="object_0") for k in range(6)
     ]
-    store.write_tree(root / STEP_MAPS, step_maps.step_maps(store.open_shards(write_run(root, samples)), FIRST_STEPS))
+    write_run(root, samples)
     draw_images(write_study(root, samples), samples)
+    (root / "given").mkdir()
+    drops = {sample.sample_id: {"twin": {0: -1.0 - k}} for k, sample in enumerate(samples)}
+    interventions_of(drops, steps=4, step=2).to_parquet(root / "given/000.parquet")
     return root
 
 
@@ -93,12 +91,18 @@ def commands(root):
         ["summary-tables", *described, "--manifest", manifest, *given, "--output", made],
         [f"{made}/{name}.parquet" for name in SUMMARIES],
     )
-    judged = ["--samples", samples, "--answers", answers]
+    judged, maps_of_step = ["--samples", samples, "--answers", answers], f"{made}/step_maps.nc"
     scores = f"{made}/grounding_scores.parquet"
-    yield ["ground", *study, *judged, *given, "--output", scores, *shards], [scores]
+    yield ["step-maps", *judged, *given, "--output", maps_of_step, *shards], [maps_of_step]
+    yield ["ground", "--maps", maps_of_step, *study, *given, "--output", scores], [scores]
     controls = f"{made}/condition_scores.parquet"
-    yield ["conditions", "--maps", "step_maps.nc", *study, *given, "--output", controls], [controls]
-    tested = ["--grounding", scores, "--conditions", controls, "--maps", "step_maps.nc", *study]
+    yield ["conditions", "--maps", maps_of_step, *study, *given, "--output", controls], [controls]
+    summed = f"{made}/conditions.parquet"
+    yield (
+        ["condition-summary", "--scores", controls, *described, "--manifest", manifest, *given, "--output", summed],
+        [summed],
+    )
+    tested = ["--grounding", scores, "--conditions", controls, "--maps", maps_of_step, *study]
     yield (
         ["compare", *described, *tested, "--manifest", manifest, *given, "--output", made],
         [f"{made}/{name}.parquet" for name in COMPARISONS],
@@ -107,7 +111,12 @@ def commands(root):
     written = [
         part for option, path in zip(("--heads", "--table", "--scores"), heads, strict=True) for part in (option, path)
     ]
-    yield ["heads", "--maps", STEP_MAPS, *study, *given, *written], heads
+    yield ["heads", "--maps", maps_of_step, *study, *given, *written], heads
+    perturbed = ["--maps", maps_of_step, *judged, *given, "--output", made]
+    yield (
+        ["causal", *perturbed, "given/000.parquet"],
+        [f"{made}/{name}.parquet" for name in (*CAUSAL, "causal_samples")],
+    )
     chosen = ["--samples", samples, "--answers", answers, "--table1", f"{made}/table1.parquet", "--grounding", scores]
     yield ["selected-maps", *study, *chosen, *given, "--output", maps, *shards], [maps]
     options = {"csv": "--csv", "md": "--markdown", "tex": "--latex"}
@@ -144,7 +153,20 @@ def test_every_command_ends_well(ran):
     assert [(command[0], code) for command, _, code in ran] == [(command[0], 0) for command, _, _ in ran]
     assert {command[0] for command, _, _ in ran} == {
         *("transcript", "answers", "focus", "mass", "summary-tables", "selected-maps"),
-        *("ground", "conditions", "compare", "table", "findings", "numbers", "summary", "figure"),
+        *(
+            "step-maps",
+            "ground",
+            "heads",
+            "conditions",
+            "condition-summary",
+            "causal",
+            "compare",
+            "table",
+            "findings",
+            "numbers",
+            "summary",
+            "figure",
+        ),
     }
 
 

@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from attention_atlas import store
-from attention_atlas.analysis import comparisons, grounding_summaries, grounding_tables, selected_maps, step_maps
+from attention_atlas.analysis import (
+    causal,
+    causal_tables,
+    comparisons,
+    grounding_summaries,
+    grounding_tables,
+    selected_maps,
+    step_maps,
+)
 from attention_atlas.analysis.conditions import condition_scores
 from attention_atlas.analysis.summaries import SUMMARIES, read_run
 from attention_atlas.errors import AtlasError
@@ -19,7 +27,17 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
-from tests.synthetic import Planted, draw_images, node, settings_of, tables_of, tree_of, with_map, write_study
+from tests.synthetic import (
+    Planted,
+    draw_images,
+    interventions_of,
+    node,
+    settings_of,
+    tables_of,
+    tree_of,
+    with_map,
+    write_study,
+)
 
 DPI = 100
 SETTINGS = settings_of(
@@ -89,6 +107,7 @@ def run(tmp_path_factory):
         **comparisons.comparisons(of_run, scores, {}, condition_scores({}, {}, None, "max")),
         "grounding_profile": grounding_summaries.grounding_profile(of_run, scores),
         "head_auroc": heads_of_size(layers=3, heads=2),
+        **causal_of(tree, tables),
     }
     for name, frame in summaries.items():
         frame.to_parquet(root / f"{name}.parquet", index=False)
@@ -110,6 +129,27 @@ def scores_of(nodes, study):
     """The run's grounding scores."""
     asked = read_study(study, SETTINGS["query_types"], images=())
     return grounding_tables.grounding_table(nodes, asked, "max")
+
+
+def causal_of(tree, tables):
+    """The tables of the run's causal checks: what is perturbed hurts by chance, by more from query to query."""
+    random, causal_settings = np.random.default_rng(4), SETTINGS["causal"]
+    steps, orders = causal_settings["steps"], ("", "_random")
+    counts = {"knockout": 100, "occlusion": 16, "random_region": 9, "twin": 1, "control_twin": 1}
+    counts |= {f"{check}{order}": steps + 1 for check in ("deletion", "insertion") for order in orders}
+    parts = []
+    for row in tables["answers"].sort_values("sample_id").itertuples():
+        strength = int(row.sample_id[-1])
+        drops = {
+            kind: dict(enumerate(-strength * random.uniform(0, 1, count) + random.normal(0, 0.05, count)))
+            for kind, count in counts.items()
+        }
+        parts.append(interventions_of({row.sample_id: drops}, steps=4, step=max(int(row.answer_step), 0)))
+    nodes = nodes_of(tree, tables)
+    given = (tables["samples"], tables["answers"], SETTINGS)
+    every = pd.concat(parts, ignore_index=True)
+    per_sample = causal.causal_samples(every, nodes, None, *given)
+    return causal_tables.causal_tables(every, per_sample, *given)
 
 
 def published(run, name):
@@ -194,6 +234,7 @@ def tables_of_size(queries, layers, steps, note="", images=48):
     return {
         **{**rows, **contrasts_of_size(queries, note, images), **clusters_of_size(queries, layers, steps, images)},
         "head_auroc": heads_of_size(layers, 32 if layers == 36 else 4, "" if note else "no", images),
+        **causal_of_size(queries, note, images),
     }
 
 
@@ -206,6 +247,35 @@ def heads_of_size(layers, heads, selected="no", images=48):
     frame.loc[1, ["auroc", "n"]] = np.nan, 0
     frame.loc[frame["auroc"].idxmax(), "selected"] = "yes" if selected else ""
     return frame[list(COLUMNS["head_auroc"])]
+
+
+def causal_of_size(count, note, images):
+    """Causal checks of as many types of query, with all corrections of occlusion, and their curves."""
+    random = np.random.default_rng(3)
+    types = ["attribute", "counting", "recognition", "spatial", "comparison", "left or right"][:count]
+    checks = [(query_type, check) for query_type in types for check in causal_tables.CHECKS]
+    tested = pd.DataFrame({"query_type": [t for t, _ in checks], "check": [c.name for _, c in checks]})
+    difference = random.uniform(-3, 3, len(tested))
+    tested = tested.assign(
+        quantity=[check.quantity for _, check in checks],
+        difference=difference,
+        low=np.nan if note else difference - 0.3,
+        high=np.nan if note else difference + 0.3,
+        margin=[0.1 if check.margin else np.nan for _, check in checks],
+        verdict="no verdict" if note else ["moved", "equivalent", "undecided"] * (len(tested) // 3),
+        n=images,
+        left_out=1,
+    )
+    rest = [column for column in COLUMNS["causal"] if column not in tested]
+    tested = tested.assign(**{column: "" if column in TEXT else 0.5 for column in rest})
+    keys = [
+        (query_type, check, order, k / 16) for query_type in types for check, order in causal.CURVES for k in range(17)
+    ]
+    curves = pd.DataFrame(keys, columns=["query_type", "check", "order", "fraction"])
+    delta = random.uniform(-3, 0, len(curves))
+    ends = {"delta_low": np.nan if note else delta - 0.2, "delta_high": np.nan if note else delta + 0.2}
+    curves = curves.assign(n=images, delta=delta, **ends, interval_note=note)
+    return {"causal": tested[list(COLUMNS["causal"])], "causal_curves": curves[list(COLUMNS["causal_curves"])]}
 
 
 def contrasts_of_size(count, note, images):
@@ -378,7 +448,7 @@ def test_no_selected_sample_gives_a_figure_that_says_so(name):
     assert_every_text_is_readable(figure)
 
 
-WITHOUT_QUERIES = ("contrasts", "power", "clusters", "head_auroc")
+WITHOUT_QUERIES = ("contrasts", "power", "clusters", "head_auroc", "causal", "deletion")
 
 
 @pytest.mark.parametrize("name", [name for name in OF_TABLES if name not in WITHOUT_QUERIES])
@@ -712,3 +782,41 @@ def test_the_users_own_style_reaches_no_figure(run, files, tmp_path):
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "lines.linewidth": 9, "pdf.fonttype": 3}):
         again = saved(draw("layer_profile", sources_of("layer_profile", run)), tmp_path / "layer_profile")
     assert again == files["layer_profile"]
+
+
+def test_causal_checks_are_drawn_as_the_table_has_them(run, figures):
+    table = published(run, "causal")
+    panels = {axes.get_title(loc="left"): axes for axes in figures["causal"].get_axes()}
+    assert set(table["check"]) == set(panels)
+    for check, rows in table.groupby("check"):
+        axes = panels[check]
+        types = [label.get_text() for label in axes.get_yticklabels()]
+        drawn = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.get_lines() if len(line.get_xdata()) == 1}
+        assert drawn == {(row.difference, types.index(row.query_type)) for row in rows.itertuples()}
+        bars = {tuple(path.vertices[:, 0]) for part in axes.collections for path in part.get_paths()}
+        assert {(row.low, row.high) for row in rows.itertuples() if row.low < row.high} <= bars
+        told = {text.get_text() for text in axes.texts}
+        assert told == {f"{row.verdict}, n = {row.n}" for row in rows.itertuples()}
+
+
+def test_deletion_curves_are_the_columns_of_the_table(run, figures):
+    table = published(run, "causal_curves")
+    panels = {axes.get_title(loc="left"): axes for axes in figures["deletion"].get_axes()}
+    for (query_type, check, order), rows in table.groupby(["query_type", "check", "order"]):
+        axes = panels[f"{query_type}, {check}"]
+        assert line_with(axes, rows["delta"]), order
+        inner = rows[rows["delta_low"].notna()]
+        vertices = {tuple(point) for point in ribbon_of(axes)}
+        for row in inner.itertuples():
+            assert {(row.fraction, row.delta_low), (row.fraction, row.delta_high)} <= vertices
+
+
+def test_panels_of_deletion_without_a_value_say_so():
+    curves = SIZES["a large model with long answers"]["causal_curves"].copy()
+    mine = (curves["query_type"] == "counting") & (curves["check"] == "deletion")
+    curves.loc[mine, ["delta", "delta_low", "delta_high"]] = np.nan
+    curves.loc[mine, "n"] = 0
+    curves.loc[mine, "interval_note"] = "no image"
+    figure = draw("deletion", [curves])
+    assert "no value: no image" in " ".join(" ".join(text.get_text().split()) for text, _ in texts_of(figure))
+    assert_every_text_is_readable(figure)

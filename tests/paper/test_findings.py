@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from attention_atlas.paper import columns
-from attention_atlas.paper.findings import write_findings
+from attention_atlas.paper.catalogue import FINDINGS_TABLES, TABLE_FORMATS
+from attention_atlas.paper.findings import TABLES, write_findings
 from attention_atlas.paper.tables import write_table
 
 CONTRAST = {
@@ -75,6 +76,24 @@ UNDEFINED = {
     **{"query_type": "spatial", "verdict": "no verdict", "n_cause": 0, "cause_state": "not defined"},
     **{"cause_reason": "no causal checks of its samples"},
 }
+CAUSAL = {
+    **{"query_type": "attribute", "check": "knockout", "quantity": "Δ log p (nats), target's cells − random cells"},
+    **{"n": 12, "left_out": 0, "first": -1.5, "second": -0.1, "difference": -1.40004, "low": -1.61, "high": -1.2},
+    **{"p_difference": 0.0005, "q_difference": 0.001, "p_equivalence": 1.0, "q_equivalence": 1.0, "verdict": "moved"},
+    **{"verdict_note": "", "margin": 0.1, "note": ""},
+}
+OCCLUSION = {
+    **{**CAUSAL, "check": "occlusion", "quantity": "Spearman's ρ", "left_out": 2, "difference": 0.1, "low": -0.1},
+    **{"high": 0.3, "second": np.nan, "p_equivalence": np.nan, "q_equivalence": np.nan, "margin": np.nan},
+    **{"verdict": "undecided", "verdict_note": "no margin declared", "note": "2 sample(s): no answer found"},
+}
+UNTESTED = {
+    **CAUSAL,
+    **dict.fromkeys(("low", "high", "p_difference", "q_difference", "p_equivalence", "q_equivalence"), np.nan),
+    **{"query_type": "spatial", "n": 5, "left_out": 1, "verdict": "no verdict"},
+    **dict.fromkeys(("verdict_note", "note"), "5 image(s) in an arm; a test needs 6"),
+}
+SUPPORT = {"query_type": "attribute", "uses": "yes", "n": 12, "why": "knockout: moved -, n = 12"}
 ROWS = {
     "clusters": [CLUSTER, NO_CLUSTER],
     "shortcut": [SHORTCUT, UNDEFINED],
@@ -83,19 +102,26 @@ ROWS = {
     "grounding": [GROUNDING],
     "validation": [VALIDATION],
     "table1": [TABLE1],
+    "causal": [CAUSAL, OCCLUSION, UNTESTED],
+    "causal_support": [SUPPORT],
 }
 
 
 @pytest.fixture
 def folder(tmp_path):
     """The published tables of a run, with what a reader sees of them."""
-    analysis, out = tmp_path / "analysis/mine/tiny", tmp_path / "tables/mine/tiny"
-    analysis.mkdir(parents=True)
+    (tmp_path / "analysis/mine/tiny").mkdir(parents=True)
     for name, rows in ROWS.items():
-        pd.DataFrame(rows).to_parquet(analysis / f"{name}.parquet")
-        files = [out / f"{name}.{ending}" for ending in ("csv", "md", "tex")]
-        write_table(name, analysis / f"{name}.parquet", 0.95, *files)
-    return out
+        publish(tmp_path, name, rows)
+    return tmp_path / "tables/mine/tiny"
+
+
+def publish(root, name, rows):
+    """Write one table of the run in its formats."""
+    summary, out = root / f"analysis/mine/tiny/{name}.parquet", root / "tables/mine/tiny"
+    pd.DataFrame(rows).to_parquet(summary)
+    formats = {"csv": None, "md": None, "tex": None, **{e: out / f"{name}.{e}" for e in TABLE_FORMATS[name]}}
+    write_table(name, summary, 0.95, *formats.values())
 
 
 def test_p_values_keep_a_decimal_more_and_small_ones_are_never_zero(folder):
@@ -169,18 +195,73 @@ def test_each_finding_has_its_number_interval_n_and_verdict(folder):
         "-0.135 nats [-0.159, -0.110], n = 48, q = <0.0001 for a difference, 1.0000 for equivalence within ±0.1; "
         "**contradicted**",
         "not tested, n = 30 and 0; **no verdict** (0 image(s) in an arm; a test needs 6)",
-        "attends to its target above every baseline: AUROC 0.76 [0.72, 0.79] raw, 0.75 [0.71, 0.78] without sinks",
+        "attends to its target above every baseline, and its answer uses it: AUROC 0.76 [0.72, 0.79] raw, 0.75 "
+        "[0.71, 0.78] without sinks, n = 48",
         "0.062 (counting_vs_spatial); every test passes the gate",
     ):
         assert part in text, part
-    assert " uses " not in text  # that would need causal support
+
+
+def findings_with(folder, root, **changes):
+    """The findings with some tables replaced."""
+    for name, rows in changes.items():
+        publish(root, name, rows)
+    write_findings(folder / "findings.md", folder)
+    return (folder / "findings.md").read_text()
 
 
 def test_a_map_that_a_baseline_matches_is_said_to_be_no_better(folder, tmp_path):
-    weak = pd.DataFrame([{**GROUNDING, "above_nearest_low": -0.01}])
-    weak.to_parquet(tmp_path / "analysis/mine/tiny/grounding.parquet")
-    write_table(
-        "grounding", tmp_path / "analysis/mine/tiny/grounding.parquet", 0.95, folder / "grounding.csv", None, None
-    )
+    weak = [{**GROUNDING, "above_nearest_low": -0.01}]
+    text = findings_with(folder, tmp_path, grounding=weak, causal_support=[{**SUPPORT, "uses": "undecided"}])
+    assert "is not above every baseline: AUROC 0.76" in text
+
+
+def test_each_causal_check_has_its_number_interval_n_q_and_verdict(folder):
     write_findings(folder / "findings.md", folder)
-    assert "is not above every baseline: AUROC 0.76" in (folder / "findings.md").read_text()
+    text = (folder / "findings.md").read_text()
+    for part in (
+        "attribute, knockout: Δ log p (nats), target's cells − random cells: -1.400 [-1.610, -1.200], n = 12, "
+        "q = 0.0010 for a difference, 1.0000 for equivalence within ±0.1; **moved -**.",
+        "attribute, occlusion: Spearman's ρ: 0.100 [-0.100, 0.300], n = 12 (2 sample(s) left out), q = 0.0010 for a "
+        "difference; **undecided** (no margin declared).",
+        "spatial, knockout: Δ log p (nats), target's cells − random cells: not tested, n = 5 (1 sample(s) left out); "
+        "**no verdict** (5 image(s) in an arm; a test needs 6).",
+    ):
+        assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("uses", "said", "strong", "weak"),
+    [
+        ("yes", "the answer uses the target", ", and its answer uses it", ", though its answer uses the target"),
+        ("no", "no use of the target was found", ", but no use was found", ", and no use of the target was found"),
+        ("undecided", "whether the target matters for the answer is undecided", "", ""),
+        ("not tested", "whether the target matters for the answer is not tested", "", ""),
+    ],
+)
+def test_the_wording_follows_the_causal_evidence(uses, said, strong, weak, folder, tmp_path):
+    support = [{**SUPPORT, "uses": uses, "why": "knockout: it, n = 12"}]
+    text = findings_with(folder, tmp_path, causal_support=support)
+    assert f"**attribute**: {said}" in text
+    assert "(knockout: it, n = 12)." in text
+    assert f"attends to its target above every baseline{strong}: AUROC" in text
+    assert (" uses " in text) == (uses == "yes")
+    text = findings_with(folder, tmp_path, grounding=[{**GROUNDING, "above_nearest_low": -0.01}])
+    assert f"is not above every baseline{weak}: AUROC" in text
+    assert (" uses " in text) == (uses == "yes")
+
+
+def test_support_of_one_type_says_nothing_of_another(folder, tmp_path):
+    text = findings_with(folder, tmp_path, causal_support=[{**SUPPORT, "query_type": "spatial"}])
+    assert "attends to its target above every baseline: AUROC" in text
+
+
+def test_a_run_without_causal_checks_has_findings_too(folder, tmp_path):
+    empty = {name: pd.DataFrame(columns=list(columns.COLUMNS[name])) for name in ("causal", "causal_support")}
+    text = findings_with(folder, tmp_path, **empty)
+    assert "## Does it matter for the answer\n\nNone." in text
+    assert " uses " not in text
+
+
+def test_the_findings_read_the_tables_that_their_rule_names():
+    assert set(TABLES) == set(FINDINGS_TABLES)

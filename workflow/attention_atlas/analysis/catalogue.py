@@ -68,11 +68,21 @@ STEPS = {
         ),
         ("bands", "contrasts", "pooling", "query_types", "statistics", "steps", "tests"),
     ),
+    "causal": Step(
+        (
+            *("analysis.causal_tables", "analysis.causal", "analysis.step_maps", "analysis.corrections"),
+            *("analysis.focus", "analysis.pooling", "analysis.comparisons", "analysis.contrasts"),
+            *("analysis.hypothesis_tests", "analysis.statistics"),
+        ),
+        ("causal", "pooling", "statistics", "tests"),
+    ),
 }
 COMPARISONS = (
     *("contrasts", "claims", "validation", "power", "clusters", "cluster_plane", "shortcut"),
     *("grounding", "grounding_profile"),
 )
 HEAD_TABLES = ("heads", "head_auroc")
+# The causal checks of a run, a parquet file each; `causal_samples` beside them is not published.
+CAUSAL = ("causal", "causal_curves", "causal_support")
 # The summaries of a run, a parquet file each: one per published table.
 SUMMARIES = ("table1", "steps", "ablation", "layer_profile", "pooling_profile", "layer_step", "vision_mass")

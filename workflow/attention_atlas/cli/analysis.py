@@ -28,6 +28,7 @@ def add_commands(app: typer.Typer) -> None:
         conditions,
         condition_summary,
         heads,
+        causal,
         compare,
     ):
         app.command()(command)
@@ -332,3 +333,40 @@ def compare(
         for name, table in made.items():
             write_table(table, output / f"{name}.parquet")
         logger.info("%s", made["contrasts"]["verdict"].value_counts().to_dict())
+
+
+def causal(
+    maps: Annotated[Path, typer.Option(help="The run's step maps (netCDF).")],
+    samples: Table,
+    answers: Table,
+    settings: Settings,
+    output: Annotated[Path, typer.Option(help="Folder to write the tables into, one parquet file each.")],
+    interventions: Annotated[
+        list[Path] | None, typer.Argument(help="The interventions of the run, a file a shard (parquet).")
+    ] = None,
+    generic: Annotated[Path | None, typer.Option(help="Step maps that hold the generic query's (netCDF).")] = None,
+    log: Log = None,
+) -> None:
+    """Test whether answers depend on where a model looks, from what perturbed images and attention did to them.
+
+    Reads the sections causal, pooling, statistics and tests.
+    """
+    with logged(log) as logger:
+        import pandas as pd
+
+        from attention_atlas.analysis import step_maps
+        from attention_atlas.analysis.causal import causal_samples, read_interventions
+        from attention_atlas.analysis.causal_tables import causal_tables
+        from attention_atlas.store import write_table
+
+        sections = parse(settings, "causal", "pooling", "statistics", "tests")
+        scores = read_interventions(interventions or [])
+        described, judged = pd.read_parquet(samples), pd.read_parquet(answers)
+        asked = None if generic is None else step_maps.read(generic)
+        per_sample = causal_samples(scores, step_maps.read(maps), asked, described, judged, sections)
+        write_table(per_sample, output / "causal_samples.parquet")
+        for name, table in causal_tables(scores, per_sample, described, judged, sections).items():
+            write_table(table, output / f"{name}.parquet")
+            logger.info("wrote %s", output / f"{name}.parquet")
+        perturbed, without = per_sample["sample_id"].nunique(), per_sample["value"].isna().sum()
+        logger.info("%d samples perturbed, %d of %d quantities not defined", perturbed, without, len(per_sample))

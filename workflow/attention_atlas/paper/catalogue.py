@@ -30,6 +30,9 @@ TABLE_FORMATS: dict[str, tuple[str, ...]] = {
     "grounding_profile": ("csv",),
     "heads": ("csv", "md", "tex"),
     "head_auroc": ("csv",),
+    "causal": ("csv", "md", "tex"),
+    "causal_curves": ("csv",),
+    "causal_support": ("csv",),
 }
 TABLES = tuple(TABLE_FORMATS)
 PRINTED_TABLES = tuple(name for name, formats in TABLE_FORMATS.items() if len(formats) > 1)
@@ -42,7 +45,10 @@ FINDINGS_MODULES = ("paper.findings", *TABLE_MODULES)
 FINDINGS = "findings.md"
 FIGURE_FORMATS = ("pdf", "png")
 CONTENTS_MODULES = ("paper.contents", "paper.catalogue")
-FINDINGS_TABLES = ("table1", "contrasts", "clusters", "shortcut", "grounding", "validation")
+FINDINGS_TABLES = (
+    *("table1", "contrasts", "clusters", "shortcut", "grounding", "heads", "causal", "causal_support"),
+    *("conditions", "validation"),
+)
 NUMBERS_TABLES = ("table1", "ablation", "contrasts")
 
 
@@ -64,6 +70,8 @@ FIGURES: dict[str, Sources] = {
     "grounding": Sources(("grounding_profile",), ("figures", "statistics")),
     "head_auroc": Sources(("head_auroc",), ("figures",)),
     "contrasts": Sources(("contrasts",), ("figures", "statistics")),
+    "causal": Sources(("causal",), ("figures", "statistics")),
+    "deletion": Sources(("causal_curves",), ("figures", "statistics")),
     "power": Sources(("power",), ("figures", "tests")),
     "clusters": Sources(("cluster_plane", "clusters"), ("figures", "tests")),
     "gallery": Sources((), ("figures",), maps=True),

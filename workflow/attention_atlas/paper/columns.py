@@ -109,6 +109,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "note",
     ),
     "head_auroc": ("layer", "head", "n", "auroc", "selected", "vision_mass"),
+    "causal": (
+        *("query_type", "check", "quantity", "n", "left_out", "first", "second", "difference", "low", "high"),
+        *("p_difference", "q_difference", "p_equivalence", "q_equivalence", "verdict", "verdict_note"),
+        *("margin", "note"),
+    ),
+    "causal_curves": (
+        *("query_type", "check", "order", "fraction", "n"),
+        *with_interval("delta"),
+        "interval_note",
+    ),
+    "causal_support": ("query_type", "uses", "n", "why"),
 }
 TEXT = frozenset(
     [
@@ -119,6 +130,7 @@ TEXT = frozenset(
         *("layers", "steps", "chance_state", "chance_reason", "attention_state", "attention_reason"),
         *("cause_state", "cause_reason"),
         *("method", "heads", "selected"),
+        *("check", "quantity", "order", "uses", "why"),
     ]
 )
 INTEGERS = frozenset(
@@ -127,7 +139,7 @@ INTEGERS = frozenset(
         *("layer", "step", "layer_of_min", "modal_layer", "shown_layer"),
         *("n_first", "n_second", "datasets", "rejections", "tests"),
         *("cluster", "cells", "n_chance", "n_attention", "n_cause"),
-        *("head", "number", "n_select"),
+        *("head", "number", "n_select", "left_out"),
     ]
 )
 # Written with one decimal more: a p value of 0.0004 is not one of 0.

@@ -1,6 +1,6 @@
 """findings.md: a run's results in sentences, each with its number, interval, n and verdict; made from the tables alone.
 
-The wording follows the evidence: a map "attends to" something; that a model "uses" it would need causal support.
+The wording follows the evidence: a map "attends to" something; that a model "uses" it needs the causal checks' yes.
 """
 
 from collections.abc import Iterator
@@ -10,27 +10,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from attention_atlas.paper.catalogue import FINDINGS_TABLES
 from attention_atlas.paper.columns import MEASURES, SELECTORS, read_published
-from attention_atlas.paper.tables import shown, shown_interval, shown_p
+from attention_atlas.paper.tables import shown, shown_interval, shown_p, signed
 
 UNITS = {"entropy": " nats", "auroc": "", "ln_enrichment": "", "js_excess": " nats", "centre_excess": " cells"}
 NAMES = {
     **{"entropy": "entropy", "auroc": "AUROC", "ln_enrichment": "ln enrichment"},
     **{"js_excess": "Jensen–Shannon divergence", "centre_excess": "centre shift"},
 }
-TABLES = ("table1", "contrasts", "clusters", "shortcut", "grounding", "validation")
 
 
 def write_findings(output: Path, folder: Path) -> None:
     """Write the findings of one run from its published tables, results/paper/tables/<study>/<model>/."""
-    tables = {name: read_published(folder / f"{name}.csv", name) for name in TABLES}
+    tables = {name: read_published(folder / f"{name}.csv", name) for name in FINDINGS_TABLES}
+    support = tables["causal_support"].set_index("query_type")["uses"]
     study, model = folder.parent.name, folder.name
     parts = [
         [f"# Findings: study {study} asked of model {model}"],
         [
             f"Every sentence is about the model {model} on this study, and made from its tables. Brackets are 95 % "
-            "intervals over images; n counts images. Attention says where a model looks; nothing here says that what "
-            "it looks at matters for its answer."
+            "intervals over images; n counts images. Attention says where a model looks. Whether that matters for its "
+            "answer is another question: the section on it tells what changes of image and attention did, and no other "
+            "sentence goes beyond that."
         ],
         ["## Answers and entropy", *bullets(query_sentences(tables["table1"]))],
         ["## Claims of the original study", *bullets(claim_sentences(tables["contrasts"]))],
@@ -38,8 +40,12 @@ def write_findings(output: Path, folder: Path) -> None:
             "## Other contrasts",
             *bullets(chain(contrast_sentences(tables["contrasts"]), cluster_sentences(tables["clusters"]))),
         ],
+        ["## Where the maps lie", *bullets(grounding_sentences(tables["grounding"], support))],
+        [
+            "## Does it matter for the answer",
+            *bullets(chain(support_sentences(tables["causal_support"]), causal_sentences(tables["causal"]))),
+        ],
         ["## Shortcuts", *bullets(shortcut_sentences(tables["shortcut"]))],
-        ["## Where the maps lie", *bullets(grounding_sentences(tables["grounding"]))],
         ["## How far the verdicts can be trusted", *bullets(validation_sentences(tables["validation"]))],
     ]
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -147,10 +153,15 @@ def tested(row: dict) -> str:
     if pd.isna(row["p_difference"]):
         return f"{arms}: not tested, {n};"
     interval = shown_interval(row["low"], row["high"], 3)
+    return f"{arms}: {shown(row['difference'], 3)}{unit} {interval}, {n}, {corrected_p(row)};"
+
+
+def corrected_p(row: dict) -> str:
+    """The corrected p values of a difference and of equivalence, where it has a margin."""
     p = f"q = {shown_p(row['q_difference'])} for a difference"
     if pd.notna(row["q_equivalence"]):
         p += f", {shown_p(row['q_equivalence'])} for equivalence within ±{row['margin']:g}"
-    return f"{arms}: {shown(row['difference'], 3)}{unit} {interval}, {n}, {p};"
+    return p
 
 
 def why(row: dict) -> str:
@@ -158,11 +169,12 @@ def why(row: dict) -> str:
     return f" ({row['verdict_note']})" if row["verdict_note"] else ""
 
 
-def grounding_sentences(grounding: pd.DataFrame) -> Iterator[str]:
-    """How well the maps of each query find their target, beside the baselines."""
+def grounding_sentences(grounding: pd.DataFrame, support: pd.Series) -> Iterator[str]:
+    """How well the maps of each query find their target, beside the baselines; `support`: query type -> uses."""
     for row in grounding[grounding["score"] == "auroc"].to_dict("records"):
         above = row["above_nearest_low"] > 0
         relation = "attends to its target above every baseline" if above else "is not above every baseline"
+        supported = SUPPORTED[above].get(support.get(row["query_type"], ""), "")
         corrected = [
             f"{shown(row[name])} {shown_interval(row[f'{name}_low'], row[f'{name}_high'])} {text}"
             for name, text in CORRECTED.items()
@@ -171,8 +183,8 @@ def grounding_sentences(grounding: pd.DataFrame) -> Iterator[str]:
         beside = [f"{text} {shown(row[name])}" for name, text in BASELINES.items() if pd.notna(row[name])]
         nearest = BASELINES.get(row["nearest_baseline"], "no baseline")
         yield (
-            f"**{row['query_id']}** ({row['query_type']}) {relation}: AUROC {', '.join(corrected)}, n = {row['n']}; "
-            f"{', '.join(beside)}. The nearest is the {nearest}: {shown(row['above_nearest'], 3)} "
+            f"**{row['query_id']}** ({row['query_type']}) {relation}{supported}: AUROC {', '.join(corrected)}, "
+            f"n = {row['n']}; {', '.join(beside)}. The nearest is the {nearest}: {shown(row['above_nearest'], 3)} "
             f"{shown_interval(row['above_nearest_low'], row['above_nearest_high'], 3)} above it, image by image."
         )
 
@@ -190,6 +202,42 @@ BASELINES = {
     "position_mean": "position mean",
     "uniform": "uniform map",
 }
+
+
+SUPPORTED = {
+    True: {"yes": ", and its answer uses it", "no": ", but no use was found"},
+    False: {"yes": ", though its answer uses the target", "no": ", and no use of the target was found"},
+}
+
+
+def support_sentences(support: pd.DataFrame) -> Iterator[str]:
+    """Whether the answers of each type of query use their target."""
+    for row in support.to_dict("records"):
+        yield f"**{row['query_type']}**: {USES[row['uses']]} ({row['why']})."
+
+
+USES = {
+    "yes": "the answer uses the target: knocking out its cells and painting it over both lower log p by more than "
+    "their random controls do",
+    "no": "no use of the target was found: neither knocking out its cells nor painting it over differs from its random "
+    "control by more than the margin",
+    "undecided": "whether the target matters for the answer is undecided",
+    "not tested": "whether the target matters for the answer is not tested",
+}
+
+
+def causal_sentences(causal: pd.DataFrame) -> Iterator[str]:
+    """Each causal check of each type of query."""
+    for row in causal.to_dict("records"):
+        named = f"{row['query_type']}, {row['check']}: {row['quantity']}"
+        left_out = f" ({row['left_out']} sample(s) left out)" if row["left_out"] else ""
+        if pd.isna(row["p_difference"]):
+            yield f"{named}: not tested, n = {row['n']}{left_out}; **{row['verdict']}**{why(row)}."
+            continue
+        yield (
+            f"{named}: {shown(row['difference'], 3)} {shown_interval(row['low'], row['high'], 3)}, n = {row['n']}"
+            f"{left_out}, {corrected_p(row)}; **{signed(row)}**{why(row)}."
+        )
 
 
 def validation_sentences(validation: pd.DataFrame) -> Iterator[str]:

@@ -382,6 +382,47 @@ def method_notes(frame: pd.DataFrame) -> tuple[str, ...]:
     return (f"Notes: {'; '.join(told)}.",) if told else ()
 
 
+def causal(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed:
+    """Every causal check by type of query, held against its control, with its verdict."""
+    cells = {
+        "Query type": frame["query_type"],
+        "Check": frame["check"],
+        "n": frame["n"].map(shown),
+        "Left out": frame["left_out"].map(shown),
+        "Mean": frame["first"].map(shown),
+        "Control": frame["second"].map(shown),
+        "Difference": plain_intervals(frame),
+        "q difference": frame["q_difference"].map(shown_p),
+        "q equivalence": frame["q_equivalence"].map(shown_p),
+        "Verdict": by_row(frame, lambda row: joined(signed(row), row["verdict_note"])),
+    }
+    checks = frame.groupby("quantity", sort=False)["check"].unique()
+    meanings = "; ".join(f"{', '.join(names)}: {quantity}" for quantity, names in checks.items())
+    caption = (
+        f"{run}, causal checks: Δ log p is the log-probability of the answer, teacher-forced, under a change of image "
+        f"or attention minus that without; negative: the change hurts. {meanings or 'No check was made'}. Without a "
+        f"control the difference is that from 0. Brackets: {percent(confidence)} BCa bootstrap intervals over images. "
+        "q: Benjamini–Hochberg over all rows, of the permutation test of a difference and of two one-sided tests of "
+        "equivalence within the margin declared beforehand. n: images used; left out: samples without a value."
+    )
+    return Printed(pd.DataFrame(cells), caption, causal_notes(frame), label, "lp{2.6cm}rrrrlrrp{2.4cm}", long=True)
+
+
+def signed(row: dict[str, Any]) -> str:
+    """The verdict of a row, with the sign of the difference where it moved."""
+    return f"moved {'+' if row['difference'] > 0 else '-'}" if row["verdict"] == "moved" else row["verdict"]
+
+
+def causal_notes(frame: pd.DataFrame) -> tuple[str, ...]:
+    """What checks leave out and why they are not tested: each note with the rows that it holds for."""
+    noted = frame[frame["note"] != ""]
+    told = [
+        f"{', '.join(rows['query_type'] + ' ' + rows['check'])}: {note}"
+        for note, rows in noted.groupby("note", sort=False)
+    ]
+    return (f"Notes: {'; '.join(told)}.",) if told else ()
+
+
 PRINTED_SCORES = ("auroc", "average_precision", "enrichment", "iou_area_matched", "pointing_tolerant")
 
 
@@ -424,6 +465,7 @@ PRINTERS: dict[str, Callable[[pd.DataFrame, str, str, str], Printed]] = {
     "shortcut": shortcut,
     "grounding": grounding,
     "heads": heads,
+    "causal": causal,
 }
 
 
