@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from attention_atlas.analysis import arms, planes
-from attention_atlas.analysis.comparisons import plan_of
+from attention_atlas.analysis.hypothesis_tests import plan_of
 from scipy import stats
 
 from ..synthetic import LAYERS, node

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from attention_atlas.analysis.causal import CURVES, curve, effects, fractions
-from attention_atlas.analysis.comparisons import plan_of
 from attention_atlas.analysis.contrasts import (
     EQUIVALENT,
     MOVED,
@@ -23,6 +22,7 @@ from attention_atlas.analysis.contrasts import (
     observations,
     outcomes,
 )
+from attention_atlas.analysis.hypothesis_tests import plan_of
 from attention_atlas.analysis.statistics import MeanInterval, mean_intervals
 
 ARMS = ("first", "second")

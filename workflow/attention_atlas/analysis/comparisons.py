@@ -27,22 +27,9 @@ from attention_atlas.analysis.arms import (
 )
 from attention_atlas.analysis.conditions import Nodes
 from attention_atlas.analysis.contrasts import Contrast, Observations, Outcome
-from attention_atlas.analysis.hypothesis_tests import Plan
+from attention_atlas.analysis.hypothesis_tests import Plan, plan_of
 from attention_atlas.analysis.summaries import Run
 from attention_atlas.errors import AtlasError
-
-
-def plan_of(settings: Mapping[str, Any]) -> Plan:
-    """The settings of tests as a plan."""
-    statistics, tests = settings["statistics"], settings["tests"]
-    return Plan(
-        alpha=tests["alpha"],
-        confidence=statistics["confidence"],
-        resamples=statistics["resamples"],
-        permutations=tests["permutations"],
-        seed=statistics["seed"],
-        min_images=statistics["min_images"],
-    )
 
 
 def comparisons(

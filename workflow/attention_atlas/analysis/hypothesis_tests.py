@@ -4,11 +4,12 @@ All datasets of a batch share their permutations and resamples, so each has the 
 Values are finite; two-sided p throughout. Fewer than `min_images` images in an arm: NaN, and a note that says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from math import ceil, comb
+from typing import Any
 
 import numpy as np
 from scipy import ndimage, special, stats
@@ -61,6 +62,19 @@ class ClusterTest:
     p: np.ndarray
     n: int
     note: str
+
+
+def plan_of(settings: Mapping[str, Any]) -> Plan:
+    """The settings of tests as a plan."""
+    statistics, tests = settings["statistics"], settings["tests"]
+    return Plan(
+        alpha=tests["alpha"],
+        confidence=statistics["confidence"],
+        resamples=statistics["resamples"],
+        permutations=tests["permutations"],
+        seed=statistics["seed"],
+        min_images=statistics["min_images"],
+    )
 
 
 def paired_tests(differences: np.ndarray, margin: np.ndarray | float, plan: Plan) -> Results:

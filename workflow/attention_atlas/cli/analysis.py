@@ -323,7 +323,7 @@ def compare(
         caused = pd.read_parquet(causal) if causal else None
         legs = shortcut.observations(run, asked, controls, scores, caused)
         tested = comparisons.comparisons(run, scores, step_maps.read(maps), controls, legs)
-        plan, failed = comparisons.plan_of(run.settings), validation.not_valid(tested["validation"])
+        plan, failed = hypothesis_tests.plan_of(run.settings), validation.not_valid(tested["validation"])
         made = {
             **tested,
             "shortcut": shortcut.shortcut_table(run, asked, controls, scores, caused, plan, failed),

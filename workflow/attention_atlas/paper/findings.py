@@ -41,6 +41,8 @@ def write_findings(output: Path, folder: Path) -> None:
             *bullets(chain(contrast_sentences(tables["contrasts"]), cluster_sentences(tables["clusters"]))),
         ],
         ["## Where the maps lie", *bullets(grounding_sentences(tables["grounding"], support))],
+        ["## Heads that localise", *bullets(head_sentences(tables["heads"]))],
+        ["## Under control conditions", *bullets(condition_sentences(tables["conditions"]))],
         [
             "## Does it matter for the answer",
             *bullets(chain(support_sentences(tables["causal_support"]), causal_sentences(tables["causal"]))),
@@ -208,6 +210,39 @@ SUPPORTED = {
     True: {"yes": ", and its answer uses it", "no": ", but no use was found"},
     False: {"yes": ", though its answer uses the target", "no": ", and no use of the target was found"},
 }
+
+
+def head_sentences(heads: pd.DataFrame) -> Iterator[str]:
+    """How well the heads of each method localise on images that they were not chosen on."""
+    for row in heads.to_dict("records"):
+        named = f"**{row['method'][0].upper()}{row['method'][1:]}**"
+        named += f" ({row['heads']})" if row["heads"] not in ("", "-") else ""
+        if pd.isna(row["auroc"]):
+            yield f"{named}: not evaluated ({row['note']})."
+            continue
+        against = [f"AUROC {with_interval(row, 'auroc')} on n = {row['n']} images of the split evaluate"]
+        if pd.notna(row["random_low"]):
+            against.append(f"sets of as many random heads {shown_interval(row['random_low'], row['random_high'])}")
+        if pd.notna(row["p"]):
+            against.append(f"p = {shown_p(row['p'])} against them")
+        if pd.notna(row["difference"]):
+            ends = shown_interval(row["difference_low"], row["difference_high"], 3)
+            against.append(f"{shown(row['difference'], 3)} {ends} above the max over all heads, image by image")
+        yield f"{named}: {'; '.join(against)}."
+
+
+def condition_sentences(conditions: pd.DataFrame) -> Iterator[str]:
+    """Accuracy under each condition that has right answers, else how often the answer stays the same."""
+    for condition, rows in conditions.groupby("condition", sort=False):
+        name = "accuracy" if rows["accuracy"].notna().any() else "same_answer"
+        shown_rows = rows[rows[name].notna()]
+        if shown_rows.empty:
+            continue
+        parts = [
+            f"{row['query_id']} {with_interval(row, name)}, n = {row['n']}" for row in shown_rows.to_dict("records")
+        ]
+        said = "accuracy" if name == "accuracy" else "share of images whose answer stays the same"
+        yield f"**{str(condition).replace('_', ' ').capitalize()}**, {said}: {'; '.join(parts)}."
 
 
 def support_sentences(support: pd.DataFrame) -> Iterator[str]:
