@@ -156,6 +156,20 @@ def test_a_control_without_a_defined_map_counts_as_missing(case, scores):
     assert row.loc["scene_vs_twin", "n_first"] == IMAGES
 
 
+def test_a_question_without_a_map_in_either_condition_is_counted_too(case, scores):
+    less = {GRID: case.nodes[GRID].isel(sample=slice(1, None))}
+    lost = (scores["condition"] == "twin") & (scores["sample_id"] == case.nodes[GRID]["sample"].values[0])
+    row = compared(case, scores[~lost], nodes=less)["contrasts"].set_index("name").loc["scene_vs_twin"]
+    assert f"1 of {3 * IMAGES} sample(s) without a value in both" in row["note"]
+
+
+def test_enrichment_is_compared_by_its_logarithm(case, scores):
+    """Twins enriched e times as much as their scenes: one below in ln."""
+    twice = scores["value"].where(scores["measure"] != "enrichment", scores["value"] * np.e)
+    rows = compared(case, scores.assign(value=twice))["contrasts"].set_index("name")
+    assert rows.loc["on_target", "difference"] == pytest.approx(-1, abs=1e-6)
+
+
 def test_too_few_images_with_a_control_are_refused(case, scores):
     few = scores[(scores["condition"] != "twin") | (scores["sample_id"] < "image_05")]
     row = compared(case, few)["contrasts"].set_index("name").loc["scene_vs_twin"]
@@ -262,6 +276,12 @@ def test_only_the_band_of_layers_of_the_arms_is_averaged(case, scores):
     expected = jensenshannon(maps["image_00-q0"][2], maps["image_00-q2"][2]) ** 2
     between = made[(made["arm"] == "between") & (made["image"] == "image_00.png")]
     assert between["value"].item() == pytest.approx(expected, rel=1e-4)
+    own = scores[
+        (scores["condition"] == "paraphrase") & (scores["measure"] == "js_divergence") & (scores["layer"] == 2)
+    ]
+    within = own.set_index("sample_id")["value"][["image_00-q0", "image_00-q2"]].mean()
+    paraphrases = made[(made["arm"] == "paraphrases") & (made["image"] == "image_00.png")]
+    assert paraphrases["value"].item() == pytest.approx(within)
 
 
 def test_pairs_without_both_paraphrases_are_left_out_and_counted(case, scores):

@@ -154,6 +154,7 @@ def test_claims_stand_beside_their_original_and_name_the_model(folder):
 def test_clusters_are_printed_with_their_extents_and_a_contrast_without_any_says_why(folder):
     text = (folder / "clusters.md").read_text()
     assert "| q3 vs q4 | 1 | 4 to 5 | -1 to 2 | 7 | -14.00 | 0.0001 | 48 |" in text
+    assert "| q1 vs q2" not in text
     assert "No cluster: q1\\_vs\\_q2: 5 image(s); a test needs 6 in a cell." in text
 
 

@@ -198,8 +198,7 @@ def cause_observations(
     """Change of the answer's log-probability with the target removed and with random regions removed, by query type."""
     if causal_samples is None:
         return {}
-    chosen = causal_samples[causal_samples["quantity"].isin(["twin", "random_region"])]
-    means = chosen.astype({"sample_id": str}).pivot_table("value", "sample_id", "quantity")
+    means = causal_samples.astype({"sample_id": str}).pivot_table("value", "sample_id", "quantity")
     both = means.reindex(columns=["twin", "random_region"]).set_axis(["first", "second"], axis=1).dropna()
     return by_type(run, study, both, CAUSE, "logprob", run.settings["tests"]["margins"]["logprob"])
 
