@@ -31,15 +31,18 @@ CHECKS_ALONE = {
         "inputs.answers",
         "inputs.images",
     },
-    "heads": {"analysis.rows", "inputs.answers", "inputs.images"},
+    "heads": {"analysis.rows", "analysis.steps", "inputs.conditions", "inputs.answers", "inputs.images"},
     # the names of masses; what computes the scores is behind `ground` and `conditions`
     "compare": {
         *("store", "analysis.grounding", "analysis.targets", "analysis.rows", "inputs.conditions", "inputs.images"),
     },
-    # behind the comparisons, of which the plan of tests alone is used
     "causal": {
-        *("store", "analysis.bands", "analysis.steps", "analysis.summaries", "analysis.validation", "analysis.rows"),
-        *("analysis.transcript", "inputs.study", "inputs.answers", "inputs.images"),
+        "analysis.rows",
+        "analysis.steps",
+        "inputs.conditions",
+        "inputs.study",
+        "inputs.answers",
+        "inputs.images",
     },
 }
 # Modules that a command runs beside the rule's own.

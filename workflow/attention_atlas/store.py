@@ -264,12 +264,24 @@ def common_attributes(shards: Iterable[Path], names: Iterable[str]) -> dict[str,
 
 
 def open_shards(paths: Iterable[Path]) -> xr.DataTree:
-    """The shards as one tree, lazily: samples in the order of the shards, padded to common steps and prompt tokens."""
+    """The shards as one tree, lazily: samples in the order of the shards, padded to common steps and prompt tokens.
+
+    Closing the tree closes its files. Left to the garbage collector, a file that is opened again meanwhile can crash
+    the netCDF library.
+    """
+    shards = [xr.open_datatree(path, engine="netcdf4", chunks={}) for path in paths]
     nodes: dict[str, list[xr.Dataset]] = {}
-    for path in paths:
-        for name, node in xr.open_datatree(path, engine="netcdf4", chunks={}).children.items():
+    for shard in shards:
+        for name, node in shard.children.items():
             nodes.setdefault(name, []).append(node.to_dataset())
-    return xr.DataTree.from_dict({f"/{name}": joined(parts) for name, parts in sorted(nodes.items())})
+    tree = xr.DataTree.from_dict({f"/{name}": joined(parts) for name, parts in sorted(nodes.items())})
+
+    def close() -> None:
+        for shard in shards:
+            shard.close()
+
+    tree.set_close(close)
+    return tree
 
 
 def joined(parts: list[xr.Dataset]) -> xr.Dataset:

@@ -71,7 +71,7 @@ STEPS = {
     "causal": Step(
         (
             *("analysis.causal_tables", "analysis.causal", "analysis.step_maps", "analysis.corrections"),
-            *("analysis.focus", "analysis.pooling", "analysis.comparisons", "analysis.contrasts"),
+            *("analysis.focus", "analysis.pooling", "analysis.contrasts"),
             *("analysis.hypothesis_tests", "analysis.statistics"),
         ),
         ("causal", "pooling", "statistics", "tests"),

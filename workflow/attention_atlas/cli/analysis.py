@@ -1,5 +1,7 @@
 """Commands of the phase analysis: describe maps, find answers, summarise. None of them needs torch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,14 +36,22 @@ def add_commands(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def opened(shards: list[Path]) -> Any:
-    """The shards as one tree, read by one thread: the netCDF library crashes where another closes a file meanwhile."""
+@contextmanager
+def opened(shards: list[Path]) -> Iterator[Any]:
+    """The shards as one tree, closed when the block ends.
+
+    Read by one thread: the netCDF library crashes where another closes a file meanwhile.
+    """
     import dask
 
     from attention_atlas.store import open_shards
 
     dask.config.set(scheduler="synchronous")
-    return open_shards(shards)
+    tree = open_shards(shards)
+    try:
+        yield tree
+    finally:
+        tree.close()
 
 
 def run_of(manifest: Path, settings: str, **tables: Path) -> Any:
@@ -61,9 +71,9 @@ def transcript(shards: Shards, samples: Output, tokens: Output, log: Log = None)
         from attention_atlas.analysis import transcript as tables
         from attention_atlas.store import write_table
 
-        tree = opened(shards)
-        write_table(tables.samples_table(tree), samples)
-        write_table(tables.tokens_table(tree), tokens)
+        with opened(shards) as tree:
+            write_table(tables.samples_table(tree), samples)
+            write_table(tables.tokens_table(tree), tokens)
         logger.info("wrote %s and %s", samples, tokens)
 
 
@@ -92,7 +102,8 @@ def focus(shards: Shards, output: Output, log: Log = None) -> None:
         from attention_atlas.analysis.focus import focus_table
         from attention_atlas.store import write_table
 
-        table = focus_table(opened(shards))
+        with opened(shards) as tree:
+            table = focus_table(tree)
         write_table(table, output)
         maps = (table["measure"] == "entropy") & (table["pooling"] == "max")
         undefined = int(table.loc[maps, "value"].isna().sum())
@@ -105,7 +116,8 @@ def mass(shards: Shards, output: Output, log: Log = None) -> None:
         from attention_atlas.analysis.transcript import mass_table
         from attention_atlas.store import write_table
 
-        write_table(mass_table(opened(shards)), output)
+        with opened(shards) as tree:
+            write_table(mass_table(tree), output)
         logger.info("wrote %s", output)
 
 
@@ -156,7 +168,8 @@ def selected_maps(
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=())
         described, judged, shown, scores = (pd.read_parquet(path) for path in (samples, answers, table1, grounding))
-        write_tree(output, maps.selected_maps(opened(shards), asked, described, judged, shown, scores, sections))
+        with opened(shards) as tree:
+            write_tree(output, maps.selected_maps(tree, asked, described, judged, shown, scores, sections))
         logger.info("wrote %s", output)
 
 
@@ -172,7 +185,8 @@ def step_maps(
 
         described = pd.read_parquet(samples)
         steps = maps.steps_of(described, pd.read_parquet(answers), parse(settings)["steps"]["selector"])
-        write_tree(output, maps.step_maps(opened(shards), steps))
+        with opened(shards) as tree:
+            write_tree(output, maps.step_maps(tree, steps))
         chosen = steps["sample_id"].nunique()
         logger.info("maps of %d samples, %d without a step to select", chosen, len(described) - chosen)
 
@@ -314,6 +328,7 @@ def compare(
         import pandas as pd
 
         from attention_atlas.analysis import comparisons, grounding_summaries, shortcut, step_maps, validation
+        from attention_atlas.analysis.hypothesis_tests import plan_of
         from attention_atlas.inputs.study import read_study
         from attention_atlas.store import write_table
 
@@ -323,7 +338,7 @@ def compare(
         caused = pd.read_parquet(causal) if causal else None
         legs = shortcut.observations(run, asked, controls, scores, caused)
         tested = comparisons.comparisons(run, scores, step_maps.read(maps), controls, legs)
-        plan, failed = hypothesis_tests.plan_of(run.settings), validation.not_valid(tested["validation"])
+        plan, failed = plan_of(run.settings), validation.not_valid(tested["validation"])
         made = {
             **tested,
             "shortcut": shortcut.shortcut_table(run, asked, controls, scores, caused, plan, failed),

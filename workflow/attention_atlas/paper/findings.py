@@ -235,12 +235,10 @@ def condition_sentences(conditions: pd.DataFrame) -> Iterator[str]:
     """Accuracy under each condition that has right answers, else how often the answer stays the same."""
     for condition, rows in conditions.groupby("condition", sort=False):
         name = "accuracy" if rows["accuracy"].notna().any() else "same_answer"
-        shown_rows = rows[rows[name].notna()]
-        if shown_rows.empty:
+        told = rows[rows[name].notna()]
+        if told.empty:
             continue
-        parts = [
-            f"{row['query_id']} {with_interval(row, name)}, n = {row['n']}" for row in shown_rows.to_dict("records")
-        ]
+        parts = [f"{row['query_id']} {with_interval(row, name)}, n = {row['n']}" for row in told.to_dict("records")]
         said = "accuracy" if name == "accuracy" else "share of images whose answer stays the same"
         yield f"**{str(condition).replace('_', ' ').capitalize()}**, {said}: {'; '.join(parts)}."
 
