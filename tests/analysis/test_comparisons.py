@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from attention_atlas import store
-from attention_atlas.analysis import focus, transcript
+from attention_atlas.analysis import focus, step_maps, transcript
 from attention_atlas.analysis.comparisons import comparisons
 from attention_atlas.analysis.conditions import condition_scores
 from attention_atlas.analysis.grounding_tables import grounding_table
@@ -99,7 +99,9 @@ def made(tmp_path_factory):
         "focus": focus.focus_table(tree),
         "mass": transcript.mass_table(tree),
     }
-    return tables, grounding_table(tree, study, described, answers, settings())
+    steps = step_maps.steps_of(described, answers, "answer")
+    nodes = {node.name: node.to_dataset() for node in step_maps.step_maps(tree, steps).leaves}
+    return tables, grounding_table(nodes, study, "max")
 
 
 @pytest.fixture(scope="module")
