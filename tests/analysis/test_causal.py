@@ -532,6 +532,11 @@ def test_no_interventions_give_tables_without_rows(run):
     assert tables["causal_support"]["uses"].tolist() == ["not tested"]
 
 
+def test_support_tells_the_images_of_the_smaller_check(run):
+    support = run.tables(told(without(planted(NAMES), "twin", ["s0"])))["causal_support"].iloc[0]
+    assert (support["uses"], support["n"]) == ("yes", IMAGES - 1)
+
+
 def test_the_undecided_are_never_read_as_no_use():
     usual = {"difference": -1.0, "verdict_note": "", "n": 8, "query_type": "counting"}
     checks = ("knockout", "counterfactual, random region")

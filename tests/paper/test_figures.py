@@ -820,3 +820,11 @@ def test_panels_of_deletion_without_a_value_say_so():
     figure = draw("deletion", [curves])
     assert "no value: no image" in " ".join(" ".join(text.get_text().split()) for text, _ in texts_of(figure))
     assert_every_text_is_readable(figure)
+
+
+@pytest.mark.parametrize("name", ["causal", "deletion"])
+def test_places_without_a_check_or_a_type_are_left_white(name):
+    tables = SIZES["a large model with long answers"]
+    figure = draw(name, [tables[table] for table in catalogue.figure_tables(name)])
+    shown = {axes.get_title(loc="left") != "": axes.axison for axes in figure.get_axes()}
+    assert shown == {True: True, False: False}

@@ -68,7 +68,7 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=NORMAL)
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
     axes.set_xlim(0, 1)
-    axes.set_xticks([0, 0.5, 1])
+    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     panels.write_count(axes, rows["n"])
     if not panels.has_values(axes, rows, "delta"):
         return
