@@ -551,8 +551,8 @@ def test_the_best_samples_stand_above_the_worst_each_at_its_own_layer(run, figur
     told = "\n".join(text.get_text() for text, _ in texts_of(figures["best_worst"]))
     for selected in samples:
         assert f"{selected.told('rank')}: AUROC {selected.told('score'):.2f}" in told
-        assert f"AUROC here {selected.told('shown_score'):.2f}" in told
-    assert "Best and worst of 15 samples" in " ".join(told.split())
+        assert f"layer {selected.told('shown_layer')}: AUROC {selected.told('shown_score'):.2f}" in told
+    assert "Best and worst of 16 samples" in " ".join(told.split())
 
 
 @pytest.fixture
