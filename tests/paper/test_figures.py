@@ -484,8 +484,12 @@ def test_numbers_of_heads_are_written_where_cells_are_large_enough(run, figures)
     table = published(run, "head_auroc")
     texts = {text.get_text() for text, _ in texts_of(figures["head_auroc"])}
     assert {f"{value:.2f}" for value in table["auroc"].dropna()} <= texts
-    large = draw("head_auroc", [SIZES["a large model with long answers"]["head_auroc"]])
-    assert not large.get_axes()[0].texts
+    assert "nan" not in texts
+    for layers, heads in ((36, 32), (80, 4)):
+        large = draw("head_auroc", [heads_of_size(layers, heads)])
+        assert not large.get_axes()[0].texts
+        assert_every_text_is_readable(large)
+        assert_fits_a_page(large)
 
 
 def test_heads_that_were_not_chosen_are_told(run):
