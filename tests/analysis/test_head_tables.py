@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 from attention_atlas.analysis.head_scores import head_scores
 from attention_atlas.analysis.head_tables import METHODS, localising_heads
+from attention_atlas.analysis.heads import random_sets
 from attention_atlas.cells import cell_edges
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.study import Study
@@ -184,6 +185,53 @@ def test_vea_takes_the_layer_whose_mean_map_agrees_best_on_the_selection_images(
     assert (row["heads"], row["number"]) == (f"L{best}", HEADS)
     expected = mean_over_images(study, "evaluate", lambda name: area(study, name, means.sel(sample=name, layer=best)))
     assert row["auroc"] == pytest.approx(expected)
+
+
+def test_the_layers_of_vea_are_judged_by_the_mean_over_heads(run):
+    """At layer 0 every head has two own cells beside the target: the strongest of the maximum, not of the mean."""
+    node, study = run
+    planted = node.copy(deep=True)
+    for name in planted["sample"].values:
+        target = target_cells(study, name)
+        beside = np.flatnonzero(target == 0)[: 2 * HEADS].reshape(HEADS, 2)
+        maps = np.stack([3.0 * target + 4.0 * np.isin(np.arange(16), cells) for cells in beside]) / 40
+        planted["attention"].loc[{"sample": name, "layer": 0}] = maps.reshape(HEADS, SIDE, SIDE)
+    planted["vision_mass"].values[:] = planted["attention"].sum(["row", "col"])
+    row = row_of(localising_heads({"g": planted}, study, SETTINGS)[1], "VEA layers")
+    assert (row["heads"], row["auroc"]) == ("L0", 1)
+
+
+def test_a_head_of_too_few_images_is_not_chosen_however_good(run):
+    """The best head is defined in five selection images alone."""
+    node, study = run
+    rare = node.copy(deep=True)
+    without = ~rare["image"].isin([f"image_{k}.png" for k in (1, 3, 5, 7, 9)])
+    rare["attention"].loc[{"layer": 2, "head": 1}] = rare["attention"].sel(layer=2, head=1).where(~without, 0)
+    rare["vision_mass"].loc[{"layer": 2, "head": 1}] = rare["vision_mass"].sel(layer=2, head=1).where(~without, 0)
+    frozen, _, scores = localising_heads({"g": rare}, study, SETTINGS)
+    assert (frozen["heads"][0]["layer"], frozen["heads"][0]["head"]) == PLANTED[1]
+    assert [2, 1, None] in frozen["all"]
+    assert scores.set_index(["layer", "head"]).loc[(2, 1), "n"] == 5
+
+
+def test_p_counts_the_random_sets_that_are_at_least_as_good(run):
+    """Among heads without any planted one, by brute force over the same sets."""
+    node, study = run_of(images=12, planted=[], queries=1, seed=3)
+    settings = settings_of(heads={"count": 2, "random_sets": 150, "seed": 5}, statistics={"resamples": 99})
+    row, selected = (
+        row_of(localising_heads({"g": node}, study, settings)[1], name) for name in ("random heads", "selected heads")
+    )
+    weights = node["attention"].values.reshape(12, LAYERS * HEADS, -1)
+    place = {str(name): number for number, name in enumerate(node["sample"].values)}
+    means = [
+        mean_over_images(study, "evaluate", lambda name, own=own: area(study, name, weights[place[name]][own].sum(0)))
+        for own in random_sets(LAYERS * HEADS, 2, 150, 5)
+    ]
+    as_good = (np.array(means) >= selected["auroc"] - 1e-9).sum()
+    assert 0 < as_good < 150
+    assert row["p"] == pytest.approx((1 + as_good) / 151)
+    assert row["auroc"] == pytest.approx(np.mean(means))
+    assert (row["random_low"], row["random_high"]) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
 
 
 def test_the_gaussian_and_the_uniform_map_stand_beside(run, made):
@@ -389,6 +437,17 @@ def test_too_few_images_choose_nothing_and_have_no_interval(run):
     assert np.isfinite(row["auroc"])
     assert np.isnan(row["auroc_low"])
     assert row["note"] == "5 image(s); an interval needs 6"
+
+
+def test_too_few_images_to_evaluate_on_have_means_but_neither_interval_nor_p(run):
+    node, study = run
+    few = (study.samples["split"] == "select") | study.samples["image"].isin([f"image_{k}.png" for k in range(10)])
+    frozen, methods, _ = localising_heads({"g": node}, Study(study.folder, study.samples[few], study.objects), SETTINGS)
+    assert len(frozen["heads"]) == 2
+    assert set(methods["note"]) == {"5 image(s); an interval needs 6"}
+    assert methods["auroc"].notna().all()
+    missing = ["auroc_low", "auroc_high", "difference_low", "over_gaussian_high", "random_low", "random_high", "p"]
+    assert methods[missing].isna().all(axis=None)
 
 
 def test_a_study_without_targets_has_tables_that_say_so(run):

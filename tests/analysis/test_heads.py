@@ -116,5 +116,5 @@ def test_the_top_layers_are_that_share_of_them_at_least_one(share, layers):
 
 
 def test_layers_of_a_set_count_alike():
-    maps = np.array([[[0.5, 0.5, 0], [0, 0, 1.0], [1.0, 0, 0]]])
-    np.testing.assert_allclose(heads.layer_set_map(maps, np.array([0, 1])), [[0.25, 0.25, 0.5]])
+    maps = np.array([[[0.5, 0.5, 0], [0.1, 0, 0.9], [1.0, 0, 0]]])
+    np.testing.assert_allclose(heads.layer_set_map(maps, np.array([0, 1])), [[0.3, 0.25, 0.45]])

@@ -639,8 +639,12 @@ def test_numbers_of_heads_are_written_where_cells_are_large_enough(run, figures)
     table = published(run, "head_auroc")
     texts = {text.get_text() for text, _ in texts_of(figures["head_auroc"])}
     assert {f"{value:.2f}" for value in table["auroc"].dropna()} <= texts
-    large = draw("head_auroc", [SIZES["a large model with long answers"]["head_auroc"]])
-    assert not large.get_axes()[0].texts
+    assert "nan" not in texts
+    for layers, heads in ((36, 32), (80, 4)):
+        large = draw("head_auroc", [heads_of_size(layers, heads)])
+        assert not large.get_axes()[0].texts
+        assert_every_text_is_readable(large)
+        assert_fits_a_page(large)
 
 
 def test_heads_that_were_not_chosen_are_told(run):
@@ -706,8 +710,8 @@ def test_the_best_samples_stand_above_the_worst_each_at_its_own_layer(run, figur
     told = "\n".join(text.get_text() for text, _ in texts_of(figures["best_worst"]))
     for selected in samples:
         assert f"{selected.told('rank')}: AUROC {selected.told('score'):.2f}" in told
-        assert f"AUROC here {selected.told('shown_score'):.2f}" in told
-    assert "Best and worst of 15 samples" in " ".join(told.split())
+        assert f"layer {selected.told('shown_layer')}: AUROC {selected.told('shown_score'):.2f}" in told
+    assert "Best and worst of 16 samples" in " ".join(told.split())
 
 
 @pytest.fixture

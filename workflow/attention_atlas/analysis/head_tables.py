@@ -174,7 +174,8 @@ def methods_table(
     select, evaluate = (has_target_in(known, split) for split in (SELECT, EVALUATE))
     images = by_image(per_sample[evaluate], known.samples[evaluate])
     intervals = mean_intervals(images, statistics)
-    differences = {name: differences_from(images, other, statistics) for name, other in COMPARED.items()}
+    means = {"auroc": intervals}
+    means |= {name: differences_from(images, other, statistics) for name, other in COMPARED.items()}
     seen = by_image(per_sample[select], known.samples[select]).mean()
     sets = by_image(random[evaluate], known.samples[evaluate]).mean().to_numpy()
     undefined = per_sample[evaluate].isna().sum()
@@ -184,14 +185,9 @@ def methods_table(
             **heads_of_method(method, known, choice),
             "n_select": choice.n,
             "n": intervals[method].n,
-            **columns_of("auroc", intervals[method]),
+            **{column: value for name, of in means.items() for column, value in columns_of(name, of[method])},
             "select_auroc": seen[method],
             **(against_random(sets, intervals[SELECTED], statistics) if method == RANDOM else NO_RANDOM),
-            **{
-                key: value
-                for name, found in differences.items()
-                for key, value in columns_of(name, found[method]).items()
-            },
             "note": note_of(method, choice, intervals[method], undefined[method], evaluate.sum()),
         }
         for method in METHODS
@@ -225,9 +221,9 @@ def heads_of_method(method: str, known: Measured, choice: Choice) -> dict[str, A
     return {"heads": "-", "number": numbers.get(method, count)}
 
 
-def columns_of(name: str, interval: MeanInterval) -> dict[str, float]:
-    """A mean and the ends of its interval as columns."""
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+def columns_of(name: str, interval: MeanInterval) -> list[tuple[str, float]]:
+    """A mean and the ends of its interval, each with the name of its column."""
+    return [(name, interval.mean), (f"{name}_low", interval.low), (f"{name}_high", interval.high)]
 
 
 def against_random(sets: np.ndarray, selected: MeanInterval, statistics: Mapping[str, Any]) -> dict[str, float]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from attention_atlas.paper.overlay import Selected
-from attention_atlas.paper.sample_grid import draw_grid
+from attention_atlas.paper.overlay import Selected, place_text
+from attention_atlas.paper.sample_grid import Caption, draw_grid, largest_text
 from attention_atlas.paper.style import house_style, message_figure
 
 
@@ -21,14 +21,17 @@ def draw(samples: list[Selected], settings: Mapping[str, Any]) -> Figure:
         "layers, at most one sample an image. Shown: the layer of the sample's highest AUROC."
     )
     columns = max(ranks.count("best"), min(2, len(samples)))
-    return draw_grid(samples, settings, columns, title, score_text, header)
+    return draw_grid(samples, settings, columns, [caption(selected) for selected in samples], header)
 
 
-def title(selected: Selected) -> str:
-    """The title of a sample: whether it is one of the best or of the worst, and by which score."""
-    return f"{selected.told('rank')}: AUROC {selected.told('score'):.2f}, {selected.told('query_type')}"
-
-
-def score_text(selected: Selected, layer: int) -> str:
-    """The score of the map that is shown."""
-    return f"AUROC here {selected.told('shown_score'):.2f}"
+def caption(selected: Selected) -> Caption:
+    """Which of both a sample is and by which score, which map is shown, its own score and largest weight."""
+    return Caption(
+        f"{selected.told('rank')}: AUROC {selected.told('score'):.2f}, {selected.told('query_type')}",
+        (
+            f"layer {selected.told('shown_layer')}: AUROC {selected.told('shown_score'):.2f}",
+            place_text(selected),
+            largest_text(selected),
+            selected.sample_id,
+        ),
+    )

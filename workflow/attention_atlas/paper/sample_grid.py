@@ -1,9 +1,11 @@
 """Sample grid: samples side by side, each as its image with the target and as one map over the image, with texts."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import xarray as xr
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -27,41 +29,47 @@ QUESTION_LINES = 2
 MOST_COLUMNS = 6
 
 
+@dataclass(frozen=True)
+class Caption:
+    """What is written with a sample: a title above, and lines about the map below its answer, each cut to one line."""
+
+    title: str
+    details: tuple[str, ...]
+
+
 def draw_grid(
     samples: list[Selected],
     settings: Mapping[str, Any],
     columns: int,
-    title: Callable[[Selected], str],
-    measured: Callable[[Selected, int], str],
+    captions: list[Caption],
     header: str = "",
 ) -> Figure:
-    """Every sample with its image, boxes of its target, map over the image, question, answer, measure and place.
+    """Every sample with its image, boxes of its target, map over the image, question, answer and own caption.
 
-    At least `columns` samples side by side, more where a page is full; `measured` says what is measured of the map at
-    the layer shown.
+    At least `columns` samples side by side, more where a page is full; a header, if any, stands above all.
     """
     width = SINGLE_COLUMN if len(samples) == 1 else DOUBLE_COLUMN
     told = overlay.wrapped(header, int((width - 2 * MARGIN) / CHARACTER), 9) if header else []
     upper = MARGIN + (len(told) * LINE + 1 if told else 0)
-    columns, side, row_height = layout(samples, width, columns, upper)
+    columns, side, row_height = layout(samples, width, columns, upper, max(len(one.details) for one in captions))
     rows = math.ceil(len(samples) / columns)
     figure = new_figure(width, upper + rows * row_height + BAR + MARGIN, layout="none")
     write(figure, MARGIN, MARGIN, told, "black")
-    for index, selected in enumerate(samples):
+    for index, (selected, caption) in enumerate(zip(samples, captions, strict=True)):
         left = MARGIN + (index % columns) * (2 * side + GAP + GUTTER)
         place = (left, upper + index // columns * row_height, side)
-        draw_sample(figure, selected, place, settings, title(selected), measured)
+        draw_sample(figure, selected, caption, place, settings["figures"]["smoothing"])
     place = (MARGIN, upper + rows * row_height, min(60.0, width - 2 * MARGIN))
     draw_bar(figure, place, f"attention weight, {overlay.pooling_text(settings, samples)}; box: target")
     return figure
 
 
-def layout(samples: list[Selected], width: float, columns: int, upper: float) -> tuple[int, float, float]:
+def layout(samples: list[Selected], width: float, columns: int, upper: float, details: int) -> tuple[int, float, float]:
     """Samples side by side, side of an image and height of a row, in mm; as large as one page allows."""
     tallest = max(min(selected.size[1] / selected.size[0], 1.5) for selected in samples)
     for number in range(columns, MOST_COLUMNS + 1):
         side = ((width - 2 * MARGIN - (number - 1) * GUTTER) / number - GAP) / 2
-        row_height = TITLE + side * tallest + (2 * QUESTION_LINES + 3) * LINE + 3
+        row_height = TITLE + side * tallest + (2 * QUESTION_LINES + details) * LINE + 3
         height = upper + math.ceil(len(samples) / number) * row_height + BAR + MARGIN
         if height <= PAGE_HEIGHT or len(samples) == 1:
             break
@@ -69,38 +77,36 @@ def layout(samples: list[Selected], width: float, columns: int, upper: float) ->
 
 
 def draw_sample(
-    figure: Figure,
-    selected: Selected,
-    place: tuple[float, float, float],
-    settings: Mapping[str, Any],
-    title: str,
-    measured: Callable[[Selected, int], str],
+    figure: Figure, selected: Selected, caption: Caption, place: tuple[float, float, float], smoothing: bool
 ) -> None:
-    """One sample at (left, top, side): title, image and map, and below what was asked, answered and measured."""
+    """One sample at (left, top, side): title, image and map, and below what was asked, answered and its details."""
     left, top, side = place
     tall = side * min(selected.size[1] / selected.size[0], 1.5)
     image = axes_at(figure, left, top + TITLE, side, tall)
     over = axes_at(figure, left + side + GAP, top + TITLE, side, tall)
     overlay.show_image(image, selected)
     overlay.show_image(over, selected, faded=True)
-    layer = int(selected.told("shown_layer"))
-    weights = selected.maps["map"].sel(layer=layer)
-    scale = overlay.map_scale(weights)
-    overlay.show_map(over, weights, selected, scale, settings["figures"]["smoothing"])
+    weights = shown_map(selected)
+    overlay.show_map(over, weights, selected, overlay.map_scale(weights), smoothing)
     for axes in (image, over):
         overlay.show_boxes(axes, selected)
     characters = int((2 * side + GAP) / CHARACTER)
-    write(figure, left, top + TITLE - 1, [title], "black", va="bottom", weight="bold")
+    write(figure, left, top + TITLE - 1, [caption.title], "black", va="bottom", weight="bold")
     lines = overlay.question_lines(selected, characters, QUESTION_LINES)
-    where = [
-        f"layer {layer}, {overlay.place_text(selected)}",
-        ", ".join(filter(None, [measured(selected, layer), f"largest weight {scale.vmax:.2g}"])),
-        ", ".join(filter(None, [selected.sample_id, overlay.target_text(selected)])),
-    ]
     below = top + TITLE + tall + 1
     write(figure, left, below, lines, "black")
-    details = [line for text in where for line in overlay.wrapped(text, characters, 1)]
+    details = [overlay.wrapped(text, characters, 1)[0] for text in caption.details]
     write(figure, left, below + len(lines) * LINE, details, GREY)
+
+
+def shown_map(selected: Selected) -> xr.DataArray:
+    """The map (row, col) of a sample that is shown: that of one layer."""
+    return selected.maps["map"].sel(layer=int(selected.told("shown_layer")))
+
+
+def largest_text(selected: Selected) -> str:
+    """Where the colours of a sample's map end."""
+    return f"largest weight {overlay.map_scale(shown_map(selected)).vmax:.2g}"
 
 
 def draw_bar(figure: Figure, place: tuple[float, float, float], label: str) -> None:
