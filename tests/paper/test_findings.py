@@ -217,7 +217,7 @@ def test_each_finding_has_its_number_interval_n_and_verdict(folder):
         "-0.135 nats [-0.159, -0.110], n = 48, q = <0.0001 for a difference, 1.0000 for equivalence within ±0.1; "
         "**contradicted**",
         "not tested, n = 30 and 0; **no verdict** (0 image(s) in an arm; a test needs 6)",
-        "attends to its target above every baseline, and its answer uses it: AUROC 0.76 [0.72, 0.79] raw, 0.75 "
+        "attends to its target above every baseline, and answers of its type use it: AUROC 0.76 [0.72, 0.79] raw, 0.75 "
         "[0.71, 0.78] without sinks, 0.81 [0.78, 0.84] relative to a generic query, n = 48; same text on other images "
         "0.52, random weights 0.61, centred Gaussian 0.67, position mean 0.53, uniform map 0.50. The nearest is the "
         "centred Gaussian: 0.083 [0.041, 0.124] above it, image by image",
@@ -257,8 +257,18 @@ def test_each_causal_check_has_its_number_interval_n_q_and_verdict(folder):
 @pytest.mark.parametrize(
     ("uses", "said", "strong", "weak"),
     [
-        ("yes", "the answer uses the target", ", and its answer uses it", ", though its answer uses the target"),
-        ("no", "no use of the target was found", ", but no use was found", ", and no use of the target was found"),
+        (
+            "yes",
+            "the answer uses the target",
+            ", and answers of its type use it",
+            ", though answers of its type use the target",
+        ),
+        (
+            "no",
+            "no use of the target was found",
+            ", but no use of it was found",
+            ", and no use of the target was found",
+        ),
         ("undecided", "whether the target matters for the answer is undecided", "", ""),
         ("not tested", "whether the target matters for the answer is not tested", "", ""),
     ],
@@ -269,10 +279,10 @@ def test_the_wording_follows_the_causal_evidence(uses, said, strong, weak, folde
     assert f"**attribute**: {said}" in text
     assert "(knockout: it, n = 12)." in text
     assert f"attends to its target above every baseline{strong}: AUROC" in text
-    assert (" uses " in text) == (uses == "yes")
+    assert ((" uses " in text) or (" use it" in text)) == (uses == "yes")
     text = findings_with(folder, tmp_path, grounding=[{**GROUNDING, "above_nearest_low": -0.01}])
     assert f"is not above every baseline{weak}: AUROC" in text
-    assert (" uses " in text) == (uses == "yes")
+    assert ((" uses " in text) or (" use it" in text)) == (uses == "yes")
 
 
 def test_support_of_one_type_says_nothing_of_another(folder, tmp_path):
@@ -292,8 +302,8 @@ def test_methods_of_choosing_heads_and_conditions_have_a_sentence_each(folder):
     text = (folder / "findings.md").read_text()
     for part in (
         "**Selected heads** (L4H2, L5H0): AUROC 0.87 [0.84, 0.90] on n = 24 images of the split evaluate; sets of as "
-        "many random heads [0.61, 0.79]; p = 0.0010 against them; 0.123 [0.091, 0.157] above the max over all heads, "
-        "image by image.",
+        "many random heads [0.61, 0.79]; p = 0.0010 that such a set is as good as the selected heads; 0.123 [0.091, "
+        "0.157] above the max over all heads, image by image.",
         "**LocalizationHeads**: not evaluated (5 image(s); an interval needs 6).",
         "**Control twin**, accuracy: q1 0.94 [0.81, 0.98], n = 35.",
         "**Blank**, share of images whose answer stays the same: q1 0.97 [0.85, 0.99], n = 35.",

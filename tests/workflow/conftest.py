@@ -17,13 +17,18 @@ ROOT = Path(__file__).parents[2]
 SEED = 7
 UP_TO_DATE = "Data and pipelines are up to date."
 MADE = ("results/attention", "results/analysis", "results/paper")
-# The jobs of one run behind its maps.
+# Shards, and what is asked of a model beside the study itself: control conditions, random weights, perturbations.
+SHARDS = 2
+MODEL = {"extract": SHARDS, "extract_controls": SHARDS, "extract_random_weights": SHARDS}
+# The jobs of one run behind its maps; of every part of it, of the study itself, of tables and figures.
+PARTS = {"manifest": 3, "transcript": 3, "answers": 3, "step_maps": 3}
 ANALYSIS = {
-    **{"manifest": 1, "transcript": 1, "answers": 1, "focus": 1, "mass": 1, "summaries": 1, "selected_maps": 1},
-    **{"ground": 1, "compare": 1},
+    **{"focus": 1, "mass": 1, "summaries": 1, "selected_maps": 1, "ground": 1, "conditions": 1},
+    **{"condition_summary": 1, "heads": 1, "intervene": SHARDS, "causal": 1, "compare": 1},
 }
 PAPER = {
-    **{"table": 6, "printed_table": 7, "figure": 8, "overlay_figure": 2, "findings": 1, "numbers": 1, "summary": 1}
+    **{"table": 10, "printed_table": 12, "figure": 12, "overlay_figure": 3, "findings": 1, "numbers": 1},
+    **{"summary": 1, "contents": 1},
 }
 
 
@@ -124,10 +129,12 @@ def small_study(folder):
 def small_settings(path):
     """The shipped settings, but fewer shards and resamples and coarse figures: they cost time, and prove nothing."""
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    settings["shards"] = 2
+    settings["shards"] = SHARDS
     settings["statistics"]["resamples"] = 199
     settings["figures"]["dpi"] = 72
     settings["tests"]["simulations"] = 200
+    settings["controls"] |= {"other_images": 1, "conditions": ["other_image", "generic", "twin", "random_weights"]}
+    settings["causal"] |= {"checks": ["knockout", "counterfactual"], "random_regions": 1}
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 

@@ -132,8 +132,8 @@ class Workflow:
 
     def part(self, study: str, model: str, part: str, name: str) -> list[str]:
         """A result of a part of a run, as a list of one; none where the settings leave that part out."""
-        made = part in self.parts(study)
-        return [f"results/analysis/{study}/{model}{part}/{name}"] if made else []
+        made = f"/{part}" in self.parts(study)
+        return [f"results/analysis/{study}/{model}/{part}/{name}"] if made else []
 
     def given(self, option: str, study: str, model: str, part: str, name: str) -> str:
         """The option of a command that names such a result, empty where there is none."""

@@ -148,8 +148,8 @@ rule selected_maps:
 rule ground:
     input:
         maps="results/analysis/{study}/{model}/step_maps.nc",
-        controls=lambda w: atlas.part(w.study, w.model, "/controls", "step_maps.nc"),
-        random=lambda w: atlas.part(w.study, w.model, "/random_weights", "step_maps.nc"),
+        controls=lambda w: atlas.part(w.study, w.model, "controls", "step_maps.nc"),
+        random=lambda w: atlas.part(w.study, w.model, "random_weights", "step_maps.nc"),
         study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
         masks=lambda w: atlas.masks(w.study),
         code=modules(analysis.STEPS["ground"].modules),
@@ -164,10 +164,10 @@ rule ground:
     params:
         settings=atlas.sections(*analysis.STEPS["ground"].settings),
         controls=lambda w: atlas.given(
-            "--controls", w.study, w.model, "/controls", "step_maps.nc"
+            "--controls", w.study, w.model, "controls", "step_maps.nc"
         ),
         random=lambda w: atlas.given(
-            "--random-weights", w.study, w.model, "/random_weights", "step_maps.nc"
+            "--random-weights", w.study, w.model, "random_weights", "step_maps.nc"
         ),
     shell:
         "atlas ground --maps {input.maps} {params.controls} {params.random} --study data/{wildcards.study} "
@@ -177,7 +177,7 @@ rule ground:
 rule conditions:
     input:
         maps="results/analysis/{study}/{model}/step_maps.nc",
-        controls=lambda w: atlas.part(w.study, w.model, "/controls", "step_maps.nc"),
+        controls=lambda w: atlas.part(w.study, w.model, "controls", "step_maps.nc"),
         study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
         masks=lambda w: atlas.masks(w.study),
         code=modules(analysis.STEPS["conditions"].modules),
@@ -192,7 +192,7 @@ rule conditions:
     params:
         settings=atlas.sections(*analysis.STEPS["conditions"].settings),
         controls=lambda w: atlas.given(
-            "--controls", w.study, w.model, "/controls", "step_maps.nc"
+            "--controls", w.study, w.model, "controls", "step_maps.nc"
         ),
     shell:
         "atlas conditions --maps {input.maps} {params.controls} --study data/{wildcards.study} "
@@ -205,7 +205,7 @@ rule condition_summary:
         controls=lambda w: [
             path
             for name in ("samples", "answers")
-            for path in atlas.part(w.study, w.model, "/controls", f"{name}.parquet")
+            for path in atlas.part(w.study, w.model, "controls", f"{name}.parquet")
         ],
         samples="results/analysis/{study}/{model}/samples.parquet",
         tokens="results/analysis/{study}/{model}/tokens.parquet",
@@ -224,7 +224,7 @@ rule condition_summary:
         "../../envs/atlas.yaml"
     params:
         settings=atlas.sections(*analysis.STEPS["condition_summary"].settings),
-        controls=lambda w: atlas.given("--controls", w.study, w.model, "/controls", ""),
+        controls=lambda w: atlas.given("--controls", w.study, w.model, "controls", ""),
     shell:
         "atlas condition-summary --scores {input.scores} {params.controls} --samples {input.samples} "
         "--tokens {input.tokens} --answers {input.answers} --focus {input.focus} --mass {input.mass} "
@@ -258,7 +258,7 @@ rule causal:
     input:
         interventions=lambda w: atlas.interventions(w.study, w.model),
         maps="results/analysis/{study}/{model}/step_maps.nc",
-        controls=lambda w: atlas.part(w.study, w.model, "/controls", "step_maps.nc"),
+        controls=lambda w: atlas.part(w.study, w.model, "controls", "step_maps.nc"),
         samples="results/analysis/{study}/{model}/samples.parquet",
         answers="results/analysis/{study}/{model}/answers.parquet",
         code=modules(analysis.STEPS["causal"].modules),
@@ -276,7 +276,7 @@ rule causal:
     params:
         settings=atlas.sections(*analysis.STEPS["causal"].settings),
         generic=lambda w: atlas.given(
-            "--generic", w.study, w.model, "/controls", "step_maps.nc"
+            "--generic", w.study, w.model, "controls", "step_maps.nc"
         ),
         folder=subpath(output[0], parent=True),
     shell:

@@ -207,8 +207,8 @@ BASELINES = {
 
 
 SUPPORTED = {
-    True: {"yes": ", and its answer uses it", "no": ", but no use was found"},
-    False: {"yes": ", though its answer uses the target", "no": ", and no use of the target was found"},
+    True: {"yes": ", and answers of its type use it", "no": ", but no use of it was found"},
+    False: {"yes": ", though answers of its type use the target", "no": ", and no use of the target was found"},
 }
 
 
@@ -224,7 +224,7 @@ def head_sentences(heads: pd.DataFrame) -> Iterator[str]:
         if pd.notna(row["random_low"]):
             against.append(f"sets of as many random heads {shown_interval(row['random_low'], row['random_high'])}")
         if pd.notna(row["p"]):
-            against.append(f"p = {shown_p(row['p'])} against them")
+            against.append(f"p = {shown_p(row['p'])} that such a set is as good as the selected heads")
         if pd.notna(row["difference"]):
             ends = shown_interval(row["difference_low"], row["difference_high"], 3)
             against.append(f"{shown(row['difference'], 3)} {ends} above the max over all heads, image by image")
