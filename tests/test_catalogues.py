@@ -22,6 +22,7 @@ CHECKS_ALONE = {
     # the names of masses and corrections; what computes the scores is behind `ground`
     "compare": {
         *("store", "analysis.corrections", "analysis.grounding", "analysis.targets", "analysis.focus"),
+        "analysis.massive_sinks",
         *("analysis.pooling", "analysis.rows", "inputs.study", "inputs.answers", "inputs.images"),
     },
 }

@@ -14,7 +14,9 @@ class Step:
 STEPS = {
     "transcript": Step(("analysis.transcript", "analysis.rows", "store")),
     "answers": Step(("analysis.transcript", "inputs.answers", "inputs.controls", "inputs.study"), ("query_types",)),
-    "step_maps": Step(("analysis.step_maps", "analysis.steps", "store"), ("steps",)),
+    "step_maps": Step(
+        ("analysis.step_maps", "analysis.massive_sinks", "analysis.corrections", "analysis.steps", "store"), ("steps",)
+    ),
     "focus": Step(("analysis.focus", "analysis.pooling", "analysis.rows", "store")),
     "mass": Step(("analysis.transcript", "analysis.rows", "store")),
     "summaries": Step(
@@ -31,7 +33,8 @@ STEPS = {
     "ground": Step(
         (
             *("analysis.grounding_tables", "analysis.grounding", "analysis.corrections", "analysis.targets"),
-            *("analysis.step_maps", "analysis.focus", "analysis.pooling", "inputs.controls", "inputs.study"),
+            *("analysis.step_maps", "analysis.massive_sinks", "analysis.focus", "analysis.pooling"),
+            *("inputs.controls", "inputs.study"),
         ),
         ("pooling", "query_types"),
     ),

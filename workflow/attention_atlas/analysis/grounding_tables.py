@@ -13,7 +13,7 @@ from attention_atlas.inputs.controls import RANDOM_WEIGHTS, source_of
 from attention_atlas.inputs.study import Study
 
 KEYS = ["sample_id", "layer", "map", "correction", "score"]
-CORRECTIONS = ("raw", "without_sinks", "relative", "value_weighted")
+CORRECTIONS = ("raw", "without_sinks", "without_massive", "relative", "value_weighted")
 ATTAINABLE = {
     **dict.fromkeys(("iou_mean", "iou_otsu", "iou_percentile"), grounding.attainable_iou),
     "iou_area_matched": grounding.attainable_iou_area_matched,

@@ -130,6 +130,7 @@ def grounding_sentences(grounding: pd.DataFrame) -> Iterator[str]:
 CORRECTED = {
     "raw": "raw",
     "without_sinks": "without sinks",
+    "without_massive": "without sinks by massive dimensions",
     "relative": "relative to a generic query",
     "value_weighted": "weighted by values",
 }
