@@ -46,7 +46,7 @@ def mean_over_samples(nodes: Sequence[xr.Dataset], kernel: Callable[[np.ndarray]
 
 
 def sink_variables(node: xr.Dataset, found: MassiveDimensions) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """What step maps keep of states: phi of each cell, NaN where no state was kept, and what holds by layer."""
+    """What step maps keep of states: phi of each cell, NaN where its state was not kept, and what holds by layer."""
     if STATES not in node:
         return {}
     states = node[STATES].transpose("sample", "layer", "row", "col", "dim")
