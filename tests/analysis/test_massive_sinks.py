@@ -165,6 +165,12 @@ def test_a_sample_whose_states_were_not_kept_is_undefined_and_the_others_are_not
     assert np.isfinite(heads["raw"]).all()
 
 
+def test_a_grid_without_hidden_states_has_no_such_version_beside_one_with_them(samples):
+    other = node([planted(number) for number in range(10, 18)], rows=2, cols=8)
+    nodes = maps_of(tree_of(with_states(node(samples)), other))
+    assert {name for name, maps in nodes.items() if "without_massive" in step_maps.head_maps(maps)} == {"grid_4x4"}
+
+
 def test_blocks_of_samples_change_no_number(samples, made, monkeypatch):
     monkeypatch.setattr(massive_sinks, "BLOCK_BYTES", 3 * 8 * LAYERS * 16 * DIM)
     dataset = with_states(node(samples))
