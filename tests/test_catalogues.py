@@ -13,37 +13,29 @@ DECIDE_NOTHING = {"", "config", "errors", "provenance", "settings_files"}
 CHECKS_ALONE = {
     "extract": {"inputs.study", "inputs.answers", "attention.catalogue"},
     "extract_controls": {"inputs.answers", "attention.catalogue"},
-    "intervene": {"inputs.answers", "inputs.conditions", "analysis.rows", "analysis.steps", "store"},
+    "intervene": {"inputs.answers", "analysis.rows", "store"},
     "answers": {"inputs.images", "analysis.rows", "store"},
     "transcript": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images"},
     "mass": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images"},
     "summaries": {"store"},  # the names of the masses
     "selected_maps": {"inputs.answers", "inputs.images", "analysis.rows"},
     "numbers": {"paper.catalogue"},
-    "step_maps": {"analysis.corrections", "analysis.focus", "analysis.pooling", "analysis.rows"},
+    "step_maps": {"analysis.pooling"},
     "condition_summary": {"store"},
-    "ground": {"analysis.rows", "analysis.steps", "inputs.answers", "inputs.images"},
+    "ground": {"analysis.rows", "inputs.answers", "inputs.images"},
     "conditions": {
         "analysis.hypothesis_tests",
         "analysis.rows",
-        "analysis.steps",
         "analysis.statistics",
         "inputs.answers",
         "inputs.images",
     },
-    "heads": {"analysis.rows", "analysis.steps", "inputs.conditions", "inputs.answers", "inputs.images"},
+    "heads": {"analysis.rows", "inputs.answers", "inputs.images"},
     # the names of masses; what computes the scores is behind `ground` and `conditions`
     "compare": {
         *("store", "analysis.grounding", "analysis.targets", "analysis.rows", "inputs.conditions", "inputs.images"),
     },
-    "causal": {
-        "analysis.rows",
-        "analysis.steps",
-        "inputs.conditions",
-        "inputs.study",
-        "inputs.answers",
-        "inputs.images",
-    },
+    "causal": {"analysis.rows"},
 }
 # Modules that a command runs beside the rule's own.
 RUN_TOO = {

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from attention_atlas.analysis import causal_subjects, step_maps
+from attention_atlas.analysis import causal_subjects, corrected_maps, step_maps
 from attention_atlas.analysis.causal_subjects import generated_tokens, subjects, window
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.study import read_study
@@ -44,7 +44,7 @@ def test_cells_are_ordered_by_the_mean_over_layers_of_the_raw_pooled_map(run, ho
     study, shard, maps = run
     found = subjects(study, generated_tokens(shard), maps, ["s0", "s1", "s3"], how)
     assert [subject.sample_id for subject in found] == ["s0", "s1", "s3"]
-    expected = step_maps.pooled_maps(maps["grid_4x4"], how)["raw"].mean(axis=1)
+    expected = corrected_maps.pooled_maps(maps["grid_4x4"], how)["raw"].mean(axis=1)
     for subject, p in zip(found, expected, strict=True):
         assert sorted(subject.order) == list(range(16))
         assert (np.diff(p[subject.order]) <= 0).all()

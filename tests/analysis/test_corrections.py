@@ -92,6 +92,52 @@ def test_a_map_equal_to_the_generic_one_becomes_even():
     np.testing.assert_allclose(c.relative_to(generic, generic), 1 / CELLS, rtol=1e-4)
 
 
+def test_a_normalised_state_is_the_state_over_its_root_mean_square():
+    np.testing.assert_allclose(c.rms_normalised(np.array([[3.0, -4.0], [0.0, 0.0]])), [[3, -4], [0, 0]] / np.sqrt(12.5))
+    np.testing.assert_allclose(c.rms_normalised(np.array([1e-3, 0.0])), [1 / np.sqrt(1.5), 0])  # eps 1e-6
+
+
+def test_phi_is_the_largest_magnitude_in_the_massive_dimensions():
+    """Fifteen ones and a seven: the mean square is 64 / 16 = 4. A state of one entry alone has phi sqrt(dim)."""
+    state, alone = np.ones(16), np.zeros(16)
+    state[3], alone[3] = -7, 1000
+    first, second, both = (np.isin(np.arange(16), dims) for dims in ([3], [5], [3, 5]))
+    found = [
+        c.massive_activation(np.array([state, alone]), massive) for massive in (first, second, both, first & second)
+    ]
+    np.testing.assert_allclose(found, [[3.5, 4], [0.5, 0], [3.5, 4], [0, 0]], atol=1e-6)
+
+
+def test_a_dimension_is_massive_from_twenty_times_the_median():
+    magnitudes = np.array([[1.0, 1.0, 1.0, 19.9, 20.0], [0.1, 0.1, 0.1, 0.1, 1.99], [0.0] * 5])
+    assert c.massive_dimensions(magnitudes).tolist() == [[False] * 4 + [True], [False] * 5, [False] * 5]
+
+
+@pytest.mark.parametrize("draw", ["standard_normal", "standard_exponential"])
+def test_states_without_outliers_have_no_massive_dimension(draw):
+    """A hundred layers of 4,096 dims, each state one draw, as of a first token that is the same in every prompt."""
+    states = getattr(np.random.default_rng(0), draw)((100, 4096))
+    assert c.massive_dimensions(np.abs(c.rms_normalised(states))).any(axis=-1).mean() <= 0.01
+
+
+def test_massive_sinks_are_held_to_an_even_share_and_the_rest_keeps_its_proportions():
+    """An even share is 1/4; the last cell is a sink below it, and a phi at the threshold makes one."""
+    p, phi = np.array([0.6, 0.2, 0.15, 0.05]), np.array([50.0, 1.0, 0.0, 20.0])
+    np.testing.assert_allclose(
+        c.without_massive_sinks(p, phi, np.array(20.0)), np.array([0.25, 0.2, 0.15, 0.05]) / 0.65
+    )
+    np.testing.assert_allclose(c.without_massive_sinks(p, phi[::-1], np.array(20.0)), [0.25 / 0.65, *p[1:] / 0.65])
+    np.testing.assert_allclose(c.without_massive_sinks(p, np.ones(4), np.array(20.0)), p)
+
+
+def test_without_massive_dimensions_a_map_is_as_it_was_and_without_states_undefined():
+    p = content(np.random.default_rng(4), 3)
+    phi = np.array([[100.0], [0.0], [np.nan]]) + np.zeros(CELLS)
+    found = c.without_massive_sinks(p, phi, np.array(np.nan))
+    np.testing.assert_allclose(found[:2], p[:2])
+    assert np.isnan(found[2]).all()
+
+
 def test_heads_are_weighted_by_their_mass_before_they_are_pooled():
     p = np.array([[1.0, 0.0], [0.0, 1.0]])
     np.testing.assert_allclose(c.pooled(p, np.array([0.9, 0.3]), "max"), [0.75, 0.25])

@@ -182,6 +182,64 @@ def test_value_weighted_attention_is_the_norm_of_each_projected_contribution(tin
                 np.testing.assert_allclose(made.value_weighted[step, layer, sample], wanted, rtol=1e-4, atol=1e-6)
 
 
+def prefill_of_plain_generation(source, inputs):
+    """What enters each layer's input norm, and what leaves each layer, in the prefill: (layer, batch, length, dim)."""
+    entering, leaving = {}, {}
+
+    def before_norm(module, given):
+        entering.setdefault(module, given[0].float())
+
+    def after_layer(module, given, output):
+        leaving.setdefault(module, output.float())
+
+    layers = source.model.model.language_model.layers
+    hooks = [layer.input_layernorm.register_forward_pre_hook(before_norm) for layer in layers]
+    hooks += [layer.register_forward_hook(after_layer) for layer in layers]
+    run(source, "sdpa", inputs)
+    for hook in hooks:
+        hook.remove()
+    return (torch.stack(list(states.values())).numpy() for states in (entering, leaving))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_hidden_states_are_what_enters_each_layers_norm_at_the_first_and_the_vision_tokens(tiny, batch):
+    images = [picture(seed=seed) for seed in range(batch)]
+    built, processed, made = ask(tiny, QUERIES[:batch], images, Capture(hidden_states=True))
+    inputs = plain_inputs(tiny, built, processed)
+    entering, leaving = prefill_of_plain_generation(tiny, inputs)
+    assert made.hidden_states.shape == (6, batch, 1 + 64, tiny.text_config.hidden_size)
+    for sample, prompt in enumerate(built):
+        start = inputs["input_ids"].shape[1] - len(prompt.input_ids)
+        expected = entering[:, sample, start:]
+        np.testing.assert_allclose(made.hidden_states[:, sample, 0], expected[:, 0], atol=FP32)
+        vision = expected[:, prompt.is_vision_token]
+        np.testing.assert_allclose(made.hidden_states[:, sample, 1:], vision, atol=FP32)
+        # DeepStack's features, added after the first three layers, are part of what enters the next
+        added = np.abs(vision[1:] - leaving[:-1, sample, start:][:, prompt.is_vision_token]).max((1, 2))
+        np.testing.assert_array_equal(added > 100 * FP32, [True, True, True, False, False])
+
+
+def test_hidden_states_of_the_real_4b_architecture_are_what_enters_each_layers_norm(real):
+    built, processed, made = ask(real, QUERIES[:2], [picture(), picture(seed=1)], Capture(hidden_states=True))
+    inputs = plain_inputs(real, built, processed)
+    entering, _ = prefill_of_plain_generation(real, inputs)
+    for sample, prompt in enumerate(built):
+        expected = entering[:, sample, inputs["input_ids"].shape[1] - len(prompt.input_ids) :][
+            :, prompt.is_vision_token
+        ]
+        np.testing.assert_allclose(made.hidden_states[:, sample, 1:], expected, atol=FP32)
+
+
+def test_keeping_hidden_states_changes_nothing_else_and_leaves_no_hook(tiny):
+    images = [picture(seed=seed) for seed in range(2)]
+    _, _, plain = ask(tiny, QUERIES[:2], images)
+    _, _, made = ask(tiny, QUERIES[:2], images, Capture(hidden_states=True))
+    assert plain.hidden_states is None
+    for field in ("token_id", "token_logprob", "attention", "masses"):
+        np.testing.assert_array_equal(getattr(made, field), getattr(plain, field))
+    assert not any(layer._forward_pre_hooks for layer in tiny.model.model.language_model.layers)
+
+
 def test_log_probabilities_and_entropies_are_those_of_the_next_token_distribution(tiny):
     built, processed, made = ask(tiny, QUERIES, [picture(seed=seed) for seed in range(3)])
     output = run(tiny, "sdpa", plain_inputs(tiny, built, processed), output_logits=True)

@@ -120,7 +120,9 @@ def everything(tmp_path_factory, random_folder):
     path = extract(
         grid="native",
         batch_size=3,
-        capture={"keys": "all", "rows": "all", "full_samples": chosen, "value_weighted": True},
+        capture={
+            **{"keys": "all", "rows": "all", "full_samples": chosen, "value_weighted": True, "hidden_states": True}
+        },
     )
     return SimpleNamespace(path=path, study=extract.study, chosen=chosen)
 
@@ -189,6 +191,12 @@ def by_hand(model, folder, image, query, grid=None):
         return_dict=True,
         return_tensors="pt",
     )
+    entering = {}
+
+    def before_norm(module, given):
+        entering.setdefault(module, given[0][0])  # of the prefill alone
+
+    hooks = [layer.input_layernorm.register_forward_pre_hook(before_norm) for layer in decoder_layers(model)]
     with torch.inference_mode():
         output = model.generate(
             **inputs,
@@ -198,6 +206,8 @@ def by_hand(model, folder, image, query, grid=None):
             output_logits=True,
             return_dict_in_generate=True,
         )
+    for hook in hooks:
+        hook.remove()
     ids = inputs["input_ids"][0].numpy()
     return SimpleNamespace(
         processor=processor,
@@ -205,9 +215,14 @@ def by_hand(model, folder, image, query, grid=None):
         ids=ids,
         tokens=output.sequences[0, len(ids) :].numpy(),
         rows=[torch.stack([layer[0, :, -1] for layer in step]).numpy() for step in output.attentions],
+        hidden_states=torch.stack(list(entering.values())).numpy(),
         prompt_matrix=torch.stack([layer[0] for layer in output.attentions[0]]).numpy(),
         distributions=[torch.distributions.Categorical(logits=step[0].double()) for step in output.logits],
     )
+
+
+def decoder_layers(model):
+    return model.model.language_model.layers
 
 
 def assert_is_by_hand(sample, hand, tolerance=FP32):
@@ -398,6 +413,10 @@ def test_samples_on_native_grids_are_those_of_a_direct_eager_run(everything, eag
             kept = sample["attention_all"].isel(step=step).values
             np.testing.assert_allclose(kept[..., : rows.shape[-1]], rows, atol=OTHER_BATCH, rtol=0)
             assert np.isnan(kept[..., rows.shape[-1] :]).all()
+        first, vision = hand.hidden_states[:, 0], hand.hidden_states[:, sample["is_vision_token"].values == 1]
+        np.testing.assert_allclose(sample["first_token_hidden_state"], first, atol=OTHER_BATCH, rtol=0)
+        kept = sample["hidden_state"].stack(cell=["row", "col"]).transpose("layer", "cell", "dim")
+        np.testing.assert_allclose(kept, vision, atol=OTHER_BATCH, rtol=0)
         if row["sample_id"] in everything.chosen:
             prefill = sample["attention_prefill"].values
             np.testing.assert_allclose(prefill, hand.prompt_matrix, atol=OTHER_BATCH, rtol=0)
@@ -413,6 +432,14 @@ def test_value_weighted_maps_are_the_maps_times_a_norm_that_no_step_changes(ever
         norms = (weighted / dataset["attention"]).values
         assert (norms > 0).all()
         np.testing.assert_allclose(norms, np.broadcast_to(norms[:, :1], norms.shape), rtol=1e-3)
+
+
+def test_keeping_hidden_states_leaves_every_other_variable_as_it_is(whole, extract):
+    made = node(extract(capture={"hidden_states": True}))
+    assert set(made.data_vars) - set(whole.node.data_vars) == {"hidden_state", "first_token_hidden_state"}
+    assert made.indexes["dim"].tolist() == list(range(128))
+    for name, values in whole.node.data_vars.items():
+        assert made[name].identical(values), name
 
 
 def test_nothing_beside_the_maps_is_kept_unasked(whole):
@@ -484,11 +511,14 @@ def test_a_sample_that_fails_is_recorded_and_takes_no_other_with_it(whole, extra
 def test_a_failure_is_padding_in_what_is_kept_beside_the_maps(everything, extract, calls, bad):
     extract.study = everything.study
     calls.fail = failing(bad)
-    capture = {"keys": "all", "rows": "all", "full_samples": everything.chosen, "value_weighted": True}
+    capture = {
+        **{"keys": "all", "rows": "all", "full_samples": everything.chosen},
+        **{"value_weighted": True, "hidden_states": True},
+    }
     made = nodes(extract(grid="native", batch_size=3, capture=capture))
     for name, expected in nodes(everything.path).items():
         failed = [sample for sample in expected["sample"].values if sample == bad]
-        for variable in ("attention_all", "value_weighted_attention"):
+        for variable in ("attention_all", "value_weighted_attention", "hidden_state", "first_token_hidden_state"):
             assert made[name][variable].sel(sample=failed).isnull().all()
         others = [sample for sample in expected["sample"].values if sample != bad]
         ours, theirs = made[name].sel(sample=others), expected.sel(sample=others)

@@ -285,6 +285,17 @@ def test_the_caption_names_the_level_of_the_intervals(tmp_path, publish):
     assert "Brackets: 90 % intervals over images" in printed.caption
 
 
+def test_a_correction_is_printed_and_named_only_where_it_was_made(publish):
+    frame = values_of("grounding", 3)
+    unmade = frame.assign(**dict.fromkeys([name for name in frame if name.startswith("without_massive")], np.nan))
+    for given, printed in ((frame, True), (unmade, False)):
+        shown = publish("grounding", given)["md"].read_text()
+        assert ("Without massive" in shown) == printed
+        assert ("massive activations" in shown) == printed
+        assert "Without sinks" in shown
+        assert "Corrections: without cells that take weight in other images too (sinks), " in shown
+
+
 def test_an_empty_table_is_written_and_read_back_empty(publish):
     for name in catalogue.TABLES:
         paths = publish(name, pd.DataFrame(columns=list(COLUMNS[name])))

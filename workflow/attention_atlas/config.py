@@ -71,6 +71,10 @@ class Capture(Section):
     )
     full_samples: tuple[str, ...] = Field((), description="sample ids whose whole matrix is kept under rows: all")
     value_weighted: bool = Field(False, description="keep weights times norm of the projected value too")
+    hidden_states: bool = Field(
+        False,
+        description="keep the hidden states of vision tokens and of the first token, for sinks by massive dimensions",
+    )
 
     @model_validator(mode="after")
     def whole_matrices_are_of_chosen_samples(self) -> Self:

@@ -75,6 +75,18 @@ SCHEMA: dict[str, Variable] = {
         "attention matrix of the prompt, for the samples chosen",
         optional=True,
     ),
+    "hidden_state": Variable(
+        ("sample", "layer", "row", "col", "dim"),
+        "float32",
+        "hidden state of each vision token that enters the layer, before its norm",
+        optional=True,
+    ),
+    "first_token_hidden_state": Variable(
+        ("sample", "layer", "dim"),
+        "float32",
+        "hidden state of the prompt's first token that enters the layer, before its norm",
+        optional=True,
+    ),
     "token_id": Variable(STEPS, "int32", "generated token id"),
     "token_text": Variable(STEPS, "str", "generated token, decoded alone"),
     "token_logprob": Variable(STEPS, "float32", "log-probability of the generated token", "nat"),
@@ -102,7 +114,7 @@ SCHEMA: dict[str, Variable] = {
     ),
 }
 MASS_VARIABLES = ("vision_mass", "first_token_mass", "prompt_text_mass", "generated_text_mass")
-INTEGER_LABELS = ("step", "layer", "head", "row", "col", "prompt_token", "query_token", "key")
+INTEGER_LABELS = ("step", "layer", "head", "row", "col", "prompt_token", "query_token", "key", "dim")
 REQUIRED_ATTRIBUTES = ("model", "num_layers", "num_heads", "row_convention", "schema_version")
 
 

@@ -14,7 +14,13 @@ class Step:
 STEPS = {
     "transcript": Step(("analysis.transcript", "analysis.rows", "store")),
     "answers": Step(("analysis.transcript", "inputs.answers", "inputs.conditions", "inputs.study"), ("query_types",)),
-    "step_maps": Step(("analysis.step_maps", "analysis.steps", "inputs.conditions", "store"), ("steps",)),
+    "step_maps": Step(
+        (
+            *("analysis.step_maps", "analysis.massive_sinks", "analysis.corrections", "analysis.steps"),
+            *("inputs.conditions", "store"),
+        ),
+        ("steps",),
+    ),
     "focus": Step(("analysis.focus", "analysis.pooling", "analysis.rows", "store")),
     "mass": Step(("analysis.transcript", "analysis.rows", "store")),
     "summaries": Step(
@@ -31,7 +37,7 @@ STEPS = {
     "ground": Step(
         (
             *("analysis.grounding_tables", "analysis.grounding", "analysis.corrections", "analysis.targets"),
-            *("analysis.step_maps", "analysis.focus", "analysis.pooling", "inputs.conditions", "inputs.study"),
+            *("analysis.corrected_maps", "analysis.focus", "analysis.pooling", "inputs.conditions", "inputs.study"),
         ),
         ("pooling", "query_types"),
     ),
@@ -45,7 +51,7 @@ STEPS = {
     "conditions": Step(
         (
             *("analysis.conditions", "analysis.contrasts", "analysis.corrections", "analysis.focus"),
-            *("analysis.grounding", "analysis.pooling", "analysis.step_maps", "analysis.targets"),
+            *("analysis.grounding", "analysis.pooling", "analysis.corrected_maps", "analysis.targets"),
             *("inputs.conditions", "inputs.study"),
         ),
         ("pooling", "query_types"),
@@ -54,7 +60,7 @@ STEPS = {
         (
             *("analysis.head_tables", "analysis.head_scores", "analysis.heads", "analysis.corrections"),
             *("analysis.focus", "analysis.grounding", "analysis.pooling", "analysis.statistics"),
-            *("analysis.step_maps", "analysis.targets", "inputs.study", "store"),
+            *("analysis.corrected_maps", "analysis.targets", "inputs.study", "store"),
         ),
         ("heads", "query_types", "statistics"),
     ),
@@ -62,7 +68,7 @@ STEPS = {
         (
             *("analysis.comparisons", "analysis.contrasts", "analysis.hypothesis_tests", "analysis.validation"),
             *("analysis.arms", "analysis.distances", "analysis.planes", "analysis.shortcut", "analysis.conditions"),
-            *("analysis.grounding_summaries", "analysis.grounding_tables", "analysis.step_maps"),
+            *("analysis.grounding_summaries", "analysis.grounding_tables", "analysis.corrected_maps"),
             *("analysis.corrections", "analysis.focus", "analysis.pooling", "inputs.answers", "inputs.study"),
             *("analysis.summaries", "analysis.bands", "analysis.statistics", "analysis.steps"),
         ),
@@ -70,7 +76,7 @@ STEPS = {
     ),
     "causal": Step(
         (
-            *("analysis.causal_tables", "analysis.causal", "analysis.step_maps", "analysis.corrections"),
+            *("analysis.causal_tables", "analysis.causal", "analysis.corrected_maps", "analysis.corrections"),
             *("analysis.focus", "analysis.pooling", "analysis.contrasts"),
             *("analysis.hypothesis_tests", "analysis.statistics"),
         ),

@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
-from attention_atlas.analysis.step_maps import pooled_maps
+from attention_atlas.analysis.corrected_maps import of_condition, pooled_maps
 from attention_atlas.errors import AtlasError, nearest
 
 KINDS = (
@@ -172,14 +172,6 @@ def attention_in_regions(
             shares = region_shares(own.isel(sample=number), settings["causal"]["regions"])
             found[str(sample_id)] = {how: region_attention(maps[number], *shares) for how, maps in means.items()}
     return found
-
-
-def of_condition(nodes: Mapping[str, xr.Dataset], condition: str) -> dict[str, xr.Dataset]:
-    """The nodes with the maps of one condition alone; grids without any are left out."""
-    chosen = {
-        name: node.isel(sample=np.flatnonzero(node["condition"].values == condition)) for name, node in nodes.items()
-    }
-    return {name: node for name, node in chosen.items() if node.sizes["sample"]}
 
 
 def region_shares(sample: xr.Dataset, regions: tuple[int, int]) -> list[np.ndarray]:

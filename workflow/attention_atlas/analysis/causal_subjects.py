@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attention_atlas.analysis import corrections, step_maps
+from attention_atlas.analysis import corrected_maps, corrections
 from attention_atlas.analysis.bands import layer_band, layer_cuts
 from attention_atlas.analysis.grounding import target_set
 from attention_atlas.analysis.targets import covers
@@ -41,7 +41,7 @@ def of_grid(
 ) -> list[Subject]:
     """The subjects of one grid."""
     node = node.isel(sample=np.flatnonzero(np.isin(node["sample"].values, list(chosen))))
-    maps = corrections.pooled(step_maps.cells_of(node, "attention"), node["vision_mass"].values, how).mean(axis=1)
+    maps = corrections.pooled(corrected_maps.cells_of(node, "attention"), node["vision_mass"].values, how).mean(axis=1)
     queries = study.samples.set_index("sample_id")["query"]
     return [
         Subject(

@@ -11,8 +11,8 @@ import xarray as xr
 
 from attention_atlas.analysis import corrections, focus, grounding
 from attention_atlas.analysis.contrasts import centre_shift, js_divergence
+from attention_atlas.analysis.corrected_maps import cells_of
 from attention_atlas.analysis.pooling import pool_heads
-from attention_atlas.analysis.step_maps import cells_of
 from attention_atlas.analysis.targets import covers
 from attention_atlas.inputs.conditions import image_of, source_of
 from attention_atlas.inputs.study import Study

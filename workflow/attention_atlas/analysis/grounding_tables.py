@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attention_atlas.analysis import corrections, grounding, step_maps
+from attention_atlas.analysis import corrected_maps, corrections, grounding
 from attention_atlas.analysis.pooling import HEAD_POOLINGS
 from attention_atlas.analysis.targets import covers
 from attention_atlas.inputs.conditions import RANDOM_WEIGHTS, source_of
 from attention_atlas.inputs.study import Study
 
 KEYS = ["sample_id", "layer", "map", "correction", "score"]
-CORRECTIONS = ("raw", "without_sinks", "relative", "value_weighted")
+CORRECTIONS = ("raw", "without_sinks", "without_massive", "relative", "value_weighted")
 ATTAINABLE = {
     **dict.fromkeys(("iou_mean", "iou_otsu", "iou_percentile"), grounding.attainable_iou),
     "iou_area_matched": grounding.attainable_iou_area_matched,
@@ -31,14 +31,14 @@ def grounding_table(
     pooled by `how`), "uniform", "gaussian", and "attainable", the best that a set of cells reaches (layer -1).
     Samples without a target or without a selected step have no rows.
     """
-    generic = step_maps.of_condition(dict(controls or {}), "generic")
+    generic = corrected_maps.of_condition(controls or {}, "generic")
     baselines = {
-        "other_image": step_maps.of_condition(dict(controls or {}), "other_image"),
+        "other_image": corrected_maps.of_condition(controls or {}, "other_image"),
         RANDOM_WEIGHTS: dict(random_weights or {}),
     }
     parts = [
         part
-        for name, node in step_maps.of_condition(dict(nodes), "").items()
+        for name, node in corrected_maps.of_condition(nodes, "").items()
         for part in node_parts(
             node, study, how, generic.get(name), {label: other.get(name) for label, other in baselines.items()}
         )
@@ -64,11 +64,11 @@ def node_parts(
     grid = (node.sizes["row"], node.sizes["col"])
     names, c, layers = node["sample"].values[targeted], cover[targeted], node["layer"].values
     mass = node["vision_mass"].values
-    heads_by_correction = step_maps.head_maps(node, generic)
+    heads_by_correction = corrected_maps.head_maps(node, generic)
     for correction, heads in heads_by_correction.items():
         for label, maps in maps_of(heads[targeted], mass[targeted]):
             yield rows(names, layers, label, correction, grounding.scores(maps, c[:, None], grid))
-    bias = step_maps.bias_of(heads_by_correction["raw"], node["image"].values)
+    bias = corrected_maps.bias_of(heads_by_correction["raw"], node["image"].values)
     position = corrections.pooled(bias.mean[targeted], mass[targeted], how)
     yield rows(names, layers, "position_mean", "raw", grounding.scores(position, c[:, None], grid))
     for label, other in baselines.items():
@@ -94,7 +94,7 @@ def baseline_rows(
     kept = np.flatnonzero([source in cover for source in sources])
     if not kept.size:
         return
-    maps = step_maps.pooled_maps(other.isel(sample=kept), how)["raw"]
+    maps = corrected_maps.pooled_maps(other.isel(sample=kept), how)["raw"]
     c = np.stack([cover[source] for source in sources[kept]])
     scores = grounding.scores(maps, c[:, None], grid)
     table = rows(sources[kept], other["layer"].values, label, "raw", scores)

@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from attention_atlas.analysis import corrections, grounding
+from attention_atlas.analysis.corrected_maps import cells_of
 from attention_atlas.analysis.focus import spatial_entropy
-from attention_atlas.analysis.step_maps import cells_of
 from attention_atlas.analysis.targets import covers
 from attention_atlas.inputs.study import Study
 

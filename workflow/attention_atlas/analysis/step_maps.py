@@ -2,6 +2,8 @@
 
 One node per token grid, in memory: attention (sample, layer, head, row, col), vision_mass (sample, layer, head), the
 projected values' weights where they were kept, and what each sample is. Averaged over steps where several are selected.
+Where hidden states were kept, what they tell of sinks: sink_phi (sample, layer, row, col), the same for every step, and
+by layer the number of massive dimensions, massive_dims, and sink_threshold.
 """
 
 from pathlib import Path
@@ -10,8 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attention_atlas.analysis import corrections
-from attention_atlas.analysis.focus import normalised
+from attention_atlas.analysis import massive_sinks
 from attention_atlas.analysis.steps import selected_steps
 from attention_atlas.inputs.conditions import AT_FIRST_STEP
 
@@ -38,13 +39,16 @@ def step_maps(tree: xr.DataTree, steps: pd.DataFrame) -> xr.DataTree:
     The variable `step` is -1 where several steps are averaged.
     """
     by_sample = steps.groupby("sample_id")["step"].agg(list)
-    nodes = {path.path: node_maps(path.to_dataset(), by_sample) for path in tree.leaves}
-    return xr.DataTree.from_dict(nodes)
+    nodes = {path.path: path.to_dataset() for path in tree.leaves}
+    with_states = [node for node in nodes.values() if massive_sinks.STATES in node]
+    massive = massive_sinks.discover(with_states) if with_states else None
+    return xr.DataTree.from_dict({path: node_maps(node, by_sample, massive) for path, node in nodes.items()})
 
 
-def node_maps(node: xr.Dataset, steps: pd.Series) -> xr.Dataset:
+def node_maps(node: xr.Dataset, steps: pd.Series, massive: massive_sinks.MassiveDimensions | None = None) -> xr.Dataset:
     """The maps of one grid."""
     node = node.isel(sample=np.flatnonzero(np.isin(node["sample"].values, steps.index)))
+    sinks = {} if massive is None else massive_sinks.sink_variables(node, massive)
     kept = [name for name in (*MAPS, "vision_mass") if name in node]
     node = node[[*kept, *DESCRIBED]].load()
     chosen = [steps[name] for name in node["sample"].values]
@@ -53,7 +57,8 @@ def node_maps(node: xr.Dataset, steps: pd.Series) -> xr.Dataset:
         wanted[number, own] = 1 / len(own)
     means = {name: at_steps(node[name], wanted) for name in kept}
     one = np.array([own[0] if len(own) == 1 else -1 for own in chosen], dtype=np.int32)
-    return node[list(DESCRIBED)].assign(means).assign(step=("sample", one)).reset_coords(drop=True)
+    made = node[list(DESCRIBED)].assign(means).assign(sinks).assign(step=("sample", one))
+    return made.reset_coords(drop=True)
 
 
 def at_steps(values: xr.DataArray, weights: np.ndarray) -> xr.DataArray:
@@ -70,55 +75,3 @@ def read(path: Path) -> dict[str, xr.Dataset]:
     """The nodes of a file of step maps, in memory, by their names."""
     with xr.open_datatree(path, engine="netcdf4") as tree:
         return {node.name or "": node.to_dataset().load() for node in tree.leaves}
-
-
-def of_condition(nodes: dict[str, xr.Dataset], condition: str) -> dict[str, xr.Dataset]:
-    """The nodes with the maps of one condition alone; grids without any are left out."""
-    chosen = {
-        name: node.isel(sample=np.flatnonzero(node["condition"].values == condition)) for name, node in nodes.items()
-    }
-    return {name: node for name, node in chosen.items() if node.sizes["sample"]}
-
-
-def head_maps(node: xr.Dataset, generic: xr.Dataset | None = None) -> dict[str, np.ndarray]:
-    """Normalised maps of each head, (sample, layer, head, cell), by correction; methods, corrections.
-
-    raw; without_sinks (position bias of the other images); relative (to the map of a generic query about the same
-    image, where `generic` has one; else NaN); value_weighted (where those weights were kept).
-    """
-    raw = cells_of(node, "attention")
-    bias = bias_of(raw, node["image"].values)
-    made = {"raw": raw, "without_sinks": corrections.without_sinks(raw, bias.mean, bias.standard_error)}
-    if generic is not None:
-        made["relative"] = corrections.relative_to(raw, of_image(generic, node["image"].values))
-    if "value_weighted_attention" in node:
-        made["value_weighted"] = cells_of(node, "value_weighted_attention")
-    return made
-
-
-def pooled_maps(node: xr.Dataset, how: str, generic: xr.Dataset | None = None) -> dict[str, np.ndarray]:
-    """Maps pooled over heads, (sample, layer, cell), normalised, by correction."""
-    mass = node["vision_mass"].values
-    return {name: corrections.pooled(heads, mass, how) for name, heads in head_maps(node, generic).items()}
-
-
-def cells_of(node: xr.Dataset, name: str) -> np.ndarray:
-    """A variable's maps, normalised over their cells: (sample, layer, head, cell)."""
-    values = node[name].transpose("sample", "layer", "head", "row", "col").values
-    return normalised(values.reshape(*values.shape[:3], values.shape[3] * values.shape[4]))
-
-
-def bias_of(p: np.ndarray, image: np.ndarray) -> corrections.PositionBias:
-    """The position bias that applies to each sample: that of the other images."""
-    means, labels = corrections.image_means(p, image)
-    bias = corrections.position_bias(means)
-    own = np.searchsorted(labels, image)
-    return corrections.PositionBias(bias.mean[own], bias.standard_error[own])
-
-
-def of_image(generic: xr.Dataset, images: np.ndarray) -> np.ndarray:
-    """The generic query's map of each image, (sample, layer, head, cell); NaN where there is none."""
-    maps = cells_of(generic, "attention")
-    place = {image: number for number, image in enumerate(generic["image"].values)}
-    none = np.full(maps.shape[1:], np.nan)
-    return np.stack([maps[place[image]] if image in place else none for image in images])

@@ -5,7 +5,7 @@ recomputes for the last query row alone softmax(q k^T scaling + mask) in fp32. N
 generated tokens are those of plain generation; memory per step is layers x heads x keys, not layers x heads x keys^2.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +52,7 @@ class Recorder:
         all_keys: bool = False,
         value_weighted: bool = False,
         full_rows: tuple[int, ...] = (),
+        hidden_states: bool = False,
     ) -> None:
         batch, tokens = layout.vision.shape
         device = layout.vision.device
@@ -66,6 +67,7 @@ class Recorder:
         self.attention_all = torch.full((*shape, keys), torch.nan, device=device) if all_keys else None
         self.value_weighted = torch.empty(*shape, tokens, device=device) if value_weighted else None
         self.value_norms: dict[int, torch.Tensor] = {}
+        self.hidden_states: dict[int, torch.Tensor] | None = {} if hidden_states else None
         square = (len(layers), len(self.full_rows), num_heads, layout.length, layout.length)
         self.prefill = torch.empty(square, device=device) if full_rows else None
 
@@ -98,6 +100,13 @@ class Recorder:
             self.value_weighted[self.step, layer] = on_vision * self.value_norms[layer]
         if self.prefill is not None and self.step == 0:
             self.prefill[layer] = self.prompt_matrix(query, key, attention_mask, scaling)
+
+    def record_input(self, layer: int, states: torch.Tensor) -> None:
+        """Keep the hidden states (batch, length, dim) that enter a layer in the prefill: first token, vision tokens."""
+        if self.hidden_states is None or layer in self.hidden_states:
+            return
+        positions = torch.cat([self.layout.padding[:, None], self.layout.vision], dim=1)
+        self.hidden_states[layer] = states.gather(1, positions[..., None].expand(-1, -1, states.shape[-1])).float()
 
     def prompt_matrix(self, query, key, attention_mask, scaling) -> torch.Tensor:
         """The whole causal matrix of the prompt for the samples chosen: (chosen, heads, query, key)."""
@@ -150,6 +159,25 @@ def recording(recorder: Recorder) -> Iterator[Recorder]:
         yield recorder
     finally:
         _active.pop()
+
+
+@contextmanager
+def recording_inputs(recorder: Recorder, decoder_layers: Sequence[torch.nn.Module]) -> Iterator[None]:
+    """Keep what enters the captured layers in `recorder`, where it asks for that, while models run inside the block.
+
+    DeepStack adds its features between layers, so they are part of a layer's input.
+    """
+    wanted = [] if recorder.hidden_states is None else list(recorder.index)
+
+    def hook_of(layer: int) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
+        return lambda module, inputs: recorder.record_input(layer, inputs[0])
+
+    hooks = [decoder_layers[layer].register_forward_pre_hook(hook_of(layer)) for layer in wanted]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def capturing_attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):

@@ -27,7 +27,7 @@ INTERVENTION_MODULES = (
     *("cells", "inputs.causal_samples", "inputs.images", "inputs.painting", "inputs.perturbations"),
     *("inputs.study", "inputs.twins"),
     *("analysis.bands", "analysis.causal_subjects", "analysis.corrections", "analysis.focus", "analysis.grounding"),
-    *("analysis.pooling", "analysis.step_maps", "analysis.targets"),
+    *("analysis.pooling", "analysis.corrected_maps", "analysis.targets"),
     *("attention.capture", "attention.generation", "attention.interventions", "attention.models"),
     *("attention.prompts", "attention.scoring", "attention.vision_tokens"),
 )

@@ -324,6 +324,7 @@ def answered(
         **generation_variables(source, made),
         **attention_variables(batch[0].image, made),
         **whole_variables(batch, made, full_rows),
+        **hidden_variables(batch[0].image, made),
     }
     return as_node(source, batch, variables, attrs)
 
@@ -469,6 +470,16 @@ def whole_variables(batch: list[Item], made: Generated, full_rows: tuple[int, ..
             whole[sample, ..., : length - start, : length - start] = made.prefill[:, number, :, start:, start:]
         variables["attention_prefill"] = whole
     return variables
+
+
+def hidden_variables(image: ProcessedImage, made: Generated) -> dict[str, np.ndarray]:
+    """What enters the layers at the first token, (sample, layer, dim), and at the vision tokens, by their cells."""
+    if made.hidden_states is None:
+        return {}
+    states = np.moveaxis(made.hidden_states, 0, 1)
+    vision = states[:, :, 1:]
+    by_cell = vision.reshape(*vision.shape[:2], image.rows, image.cols, vision.shape[-1])
+    return {"first_token_hidden_state": states[:, :, 0], "hidden_state": by_cell}
 
 
 def without_left_padding(values: np.ndarray, padding: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from attention_atlas.attention.capture import PromptLayout, Recorder, recording
+from attention_atlas.attention.capture import PromptLayout, Recorder, recording, recording_inputs
 from attention_atlas.attention.models import VisionLanguageModel
 from attention_atlas.attention.prompts import ProcessedImage, Prompt, left_padded
 from attention_atlas.config import Capture, Generation
@@ -27,7 +27,8 @@ class ImageFeatures:
 class Generated:
     """A batch's generation on the host: arrays over (sample, step) and the recorder's over (step, layer, sample, head).
 
-    `num_steps` counts each sample's tokens, its end token included.
+    `num_steps` counts each sample's tokens, its end token included; `hidden_states` (layer, sample, token, dim) are
+    those of the prompt's first token, then of its vision tokens.
     """
 
     token_id: np.ndarray
@@ -40,6 +41,7 @@ class Generated:
     attention_all: np.ndarray | None
     value_weighted: np.ndarray | None
     prefill: np.ndarray | None
+    hidden_states: np.ndarray | None
     padding: np.ndarray
 
 
@@ -82,9 +84,10 @@ def generate(
         all_keys=capture.keys == "all",
         value_weighted=capture.value_weighted,
         full_rows=full_rows,
+        hidden_states=capture.hidden_states,
     )
     model.model.rope_deltas = None  # state of an earlier batch
-    with recording(recorder):
+    with recording(recorder), recording_inputs(recorder, source.decoder_layers):
         output = model.generate(
             **batch,
             image_grid_thw=torch.cat([image.image_grid_thw for image in images]).to(model.device),
@@ -166,8 +169,16 @@ def on_host(source: VisionLanguageModel, recorder: Recorder, output: Any, layout
         attention_all=host(recorder.attention_all),
         value_weighted=host(recorder.value_weighted),
         prefill=None if recorder.prefill is None else recorder.prefill.cpu().numpy(),
+        hidden_states=states_on_host(recorder),
         padding=layout.padding.cpu().numpy(),
     )
+
+
+def states_on_host(recorder: Recorder) -> np.ndarray | None:
+    """The hidden states kept, (layer, sample, token, dim)."""
+    if recorder.hidden_states is None:
+        return None
+    return torch.stack([recorder.hidden_states[layer] for layer in recorder.index]).cpu().numpy()
 
 
 def end_tokens(model: Any) -> list[int]:

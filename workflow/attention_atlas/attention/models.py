@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,11 @@ class VisionLanguageModel:
     def text_config(self) -> Any:
         """The configuration of the language model."""
         return self.model.config.get_text_config()
+
+    @property
+    def decoder_layers(self) -> Sequence[torch.nn.Module]:
+        """The layers of the language model, by depth."""
+        return self.model.model.language_model.layers
 
     @property
     def captured_layers(self) -> list[int]:

@@ -186,9 +186,14 @@ def step_maps(
         described = pd.read_parquet(samples)
         steps = maps.steps_of(described, pd.read_parquet(answers), parse(settings)["steps"]["selector"])
         with opened(shards) as tree:
-            write_tree(output, maps.step_maps(tree, steps))
+            made = maps.step_maps(tree, steps)
+        write_tree(output, made)
         chosen = steps["sample_id"].nunique()
         logger.info("maps of %d samples, %d without a step to select", chosen, len(described) - chosen)
+        for node in made.leaves:
+            if "massive_dims" in node:
+                found = int((node["massive_dims"] > 0).sum())
+                logger.info("%s: massive dimensions in %d of %d layers", node.name, found, node.sizes["layer"])
 
 
 def ground(

@@ -27,6 +27,7 @@ GROUNDING = (
     *("n", "undefined", "pooling", "selector"),
     *with_interval("raw"),
     *with_interval("without_sinks"),
+    *with_interval("without_massive"),
     *with_interval("relative"),
     *with_interval("value_weighted"),
     *("position_mean", "other_image", "random_weights", "interval_note", "uniform", "gaussian", "attainable"),

@@ -194,6 +194,7 @@ def grounding_sentences(grounding: pd.DataFrame, support: pd.Series) -> Iterator
 CORRECTED = {
     "raw": "raw",
     "without_sinks": "without sinks",
+    "without_massive": "without sinks by massive dimensions",
     "relative": "relative to a generic query",
     "value_weighted": "weighted by values",
 }

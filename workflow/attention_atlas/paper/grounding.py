@@ -13,6 +13,7 @@ from attention_atlas.paper.style import (
     BLUE,
     GREEN,
     GREY,
+    ORANGE,
     PURPLE,
     VERMILION,
     Stroke,
@@ -26,6 +27,7 @@ SCORE = "auroc"
 VERSIONS = {
     "raw": Stroke(BLUE, "-", "o"),
     "without_sinks": Stroke(VERMILION, (0, (4, 1)), "s"),
+    "without_massive": Stroke(ORANGE, (0, (6, 1, 1, 1, 1, 1)), "v"),
     "relative": Stroke(GREEN, (0, (4, 1, 1, 1)), "^"),
     "value_weighted": Stroke(PURPLE, (0, (1.5, 1)), "D"),
 }

@@ -309,15 +309,12 @@ def grounding(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Pri
     """Scores of the maps against their targets, beside the baselines."""
     frame = frame[frame["score"].isin(PRINTED_SCORES)]
     baselines = ("position_mean", "other_image", "random_weights", "gaussian", "uniform")
+    made = [name for name in CORRECTIONS if frame[name].notna().any()]
     cells = {
         "Query": frame["query_id"] + " " + frame["query_type"],
         "Score": frame["score"].str.replace("_", " "),
         "n": frame["n"].map(shown),
-        **{
-            name.replace("_", " ").capitalize(): intervals(frame, name)
-            for name in ("raw", "without_sinks", "relative", "value_weighted")
-            if frame[name].notna().any()
-        },
+        **{name.replace("_", " ").capitalize(): intervals(frame, name) for name in ("raw", *made)},
         **{
             name.replace("_", " ").capitalize(): frame[name].map(shown)
             for name in baselines
@@ -328,12 +325,11 @@ def grounding(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Pri
     }
     caption = (
         f"{run}, agreement of maps with their targets at {at_step(frame)}, heads pooled by {values(frame, 'pooling')}, "
-        f"mean over layers. Brackets: {percent(confidence)} BCa bootstrap intervals over images. Corrections: without "
-        "cells that take weight in other images too (sinks), relative to a generic query's map, weighted by the norm "
-        "of the projected values. Baselines on the same samples: the mean map of other images, the map that the same "
-        "text draws on other images, a model with random weights, a centred Gaussian, and a map without information. "
-        "Attainable: the best IoU on this grid. Above nearest baseline: the paired difference of the raw map to the "
-        "baseline that it is least surely above."
+        f"mean over layers. Brackets: {percent(confidence)} BCa bootstrap intervals over images. Corrections: "
+        f"{', '.join(CORRECTIONS[name] for name in made) or 'none'}. Baselines on the same samples: the mean map of "
+        "other images, the map that the same text draws on other images, a model with random weights, a centred "
+        "Gaussian, and a map without information. Attainable: the best IoU on this grid. Above nearest baseline: the "
+        "paired difference of the raw map to the baseline that it is least surely above."
     )
     format = "llr" + "l" * (len(cells) - 3)
     return Printed(pd.DataFrame(cells), caption, no_interval(frame), label, format, long=True)
@@ -424,6 +420,12 @@ def causal_notes(frame: pd.DataFrame) -> tuple[str, ...]:
 
 
 PRINTED_SCORES = ("auroc", "average_precision", "enrichment", "iou_area_matched", "pointing_tolerant")
+CORRECTIONS = {
+    "without_sinks": "without cells that take weight in other images too (sinks)",
+    "without_massive": "without cells that carry massive activations (as raw where the model has none)",
+    "relative": "relative to a generic query's map",
+    "value_weighted": "weighted by the norm of the projected values",
+}
 
 
 def plain_intervals(frame: pd.DataFrame) -> list[str]:
