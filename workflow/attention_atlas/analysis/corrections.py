@@ -78,7 +78,7 @@ def rms_normalised(x: np.ndarray) -> np.ndarray:
 def massive_dimensions(magnitudes: np.ndarray, factor: float = MASSIVE_FACTOR) -> np.ndarray:
     """Which dimensions are massive, (..., dim) of bool: those of at least `factor` times the median over dimensions.
 
-    `magnitudes` (..., dim): mean over samples of the first token's |RMSNorm(x)|, by layer. Without finite ones: none.
+    `magnitudes` (..., dim): mean over samples of the first token's |RMSNorm(x)|, by layer.
     """
     return (magnitudes > 0) & (magnitudes >= factor * np.median(magnitudes, axis=-1, keepdims=True))
 

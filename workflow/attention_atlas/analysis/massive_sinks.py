@@ -20,7 +20,7 @@ BLOCK_BYTES = 2**27
 
 @dataclass(frozen=True)
 class MassiveDimensions:
-    """By layer: `massive` (layer, dim) of bool, and `threshold` (layer,), the phi of a sink; NaN without such a dim."""
+    """By layer: `massive` (layer, dim) of bool, and `threshold` (layer,), the least phi of a sink (NaN without any)."""
 
     massive: np.ndarray
     threshold: np.ndarray
@@ -46,7 +46,10 @@ def mean_over_samples(nodes: Sequence[xr.Dataset], kernel: Callable[[np.ndarray]
 
 
 def sink_variables(node: xr.Dataset, found: MassiveDimensions) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """What step maps keep of states: phi of each cell, NaN where its state was not kept, and what holds by layer."""
+    """What step maps keep of states: phi of each cell and what holds by layer; nothing where no state was kept.
+
+    phi is 0 in a layer without massive dimensions, else NaN where a sample's states were not kept.
+    """
     if STATES not in node:
         return {}
     states = node[STATES].transpose("sample", "layer", "row", "col", "dim")
