@@ -160,6 +160,7 @@ def test_expected_answers_may_be_any_spelling_or_none(folder, expected):
         ({"sample_id": "../a"}, ["sample_id '../a'"]),
         ({"sample_id": "a b"}, ["sample_id 'a b'"]),
         ({"query_id": ""}, ["query_id is empty"]),
+        ({"image": "without:a.png"}, ["image 'without:a.png' contains ':'", "rename the file"]),
         ({"query": ""}, ["query is empty"]),
         ({"query": " \t"}, ["query is empty"]),
         ({"query": "Is <|image_pad|> here?"}, ["'<|image_pad|>'", "'Is <|image_pad|> here?'"]),

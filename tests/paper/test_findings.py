@@ -33,7 +33,9 @@ GROUNDING = {
     **{"without_sinks_low": 0.71, "without_sinks_high": 0.78, "position_mean": 0.53, "interval_note": ""},
     **{"uniform": 0.5, "gaussian": 0.673, "other_image": 0.52, "random_weights": 0.61, "attainable": np.nan},
     **{"relative": 0.81, "relative_low": 0.78, "relative_high": 0.84, "nearest_baseline": "gaussian"},
-    **dict.fromkeys(("value_weighted", "value_weighted_low", "value_weighted_high"), np.nan),
+    **dict.fromkeys(
+        [f"{n}{end}" for n in ("value_weighted", "without_massive") for end in ("", "_low", "_high")], np.nan
+    ),
     **{"above_nearest": 0.083, "above_nearest_low": 0.041, "above_nearest_high": 0.124},
 }
 VALIDATION = {

@@ -7,11 +7,13 @@ import zipfile
 import pytest
 import yaml
 
-from .conftest import ANALYSIS, PAPER, ROOT, UP_TO_DATE, Clone, small_study
+from .conftest import ANALYSIS, MODEL, PAPER, PARTS, ROOT, UP_TO_DATE, Clone, small_study
 
 pytestmark = pytest.mark.xdist_group("dag")
 # What follows new maps; a new query or picture is a change of the study, which is checked anew.
-BEHIND_MAPS = {**ANALYSIS, **PAPER}
+BEHIND_MAPS = {**PARTS, **ANALYSIS, **PAPER}
+# Of one shard: its own samples, their control conditions, random weights.
+ONE_SHARD = dict.fromkeys(MODEL, 1)
 
 
 def read(path):
@@ -21,7 +23,7 @@ def read(path):
 
 def test_dvc_repro_computes_everything(origin):
     jobs = yaml.safe_load((origin.folder.parent / "origin.jobs").read_text())
-    assert jobs == {"check_study": 1, "extract": 2, **BEHIND_MAPS}
+    assert jobs == {"check_study": 1, **MODEL, **BEHIND_MAPS}
     assert origin.status() == UP_TO_DATE
 
 
@@ -54,7 +56,7 @@ def test_one_more_query_runs_its_shard_alone(pulled):
         "data/shapes/samples.csv",
         "scene_000-q9,scene_000.png,q9,counting,How many red shapes are in the image?,,,object_0,\n",
     )
-    assert pulled.repro() == {"check_study": 1, "extract": 1, **BEHIND_MAPS}
+    assert pulled.repro() == {"check_study": 1, **ONE_SHARD, **BEHIND_MAPS}
     summary = json.loads((pulled.folder / "results/summary.json").read_text())
     assert summary["shapes"]["shapes-tiny"]["samples"] == before + 1
     assert pulled.status() == UP_TO_DATE
@@ -65,7 +67,9 @@ def test_another_pooling_redraws_tables_and_figures_without_maps_or_focus(fresh)
     fresh.edit("config/config.yaml", "heads: max", "heads: mean")
     fresh.run("dvc", "pull", "-q")  # the edit came first: the pull must not hide it
     jobs = fresh.repro()
-    assert jobs == {"summaries": 1, "selected_maps": 1, "compare": 1, **PAPER}
+    kept = {"focus", "mass", "heads"}  # the table of heads has both poolings
+    behind = {name: count for name, count in ANALYSIS.items() if name not in kept}
+    assert jobs == {**behind, **PAPER, "table": 9, "printed_table": 11, "figure": 11}
     assert (fresh.folder / "results/paper/tables/shapes/shapes-tiny/table1.csv").read_text() != before
     assert fresh.status() == UP_TO_DATE
     assert "entropy_mean" in fresh.run("dvc", "metrics", "diff")
@@ -78,13 +82,13 @@ def test_a_moved_object_is_drawn_again_and_runs_its_shard_alone(pulled):
     pulled.edit("data/shapes/objects.csv", line, line.replace(first["colour"], other))
     assert pulled.jobs("dvc", "repro", "--downstream", "--single-item", "inputs") == {}
     planned = pulled.planned()
-    assert planned["extract"] == 1
-    assert planned == {"check_study": 1, "extract": 1, **BEHIND_MAPS}
+    assert planned.pop("extract_controls") in (1, 2)  # the image is shown to the questions of another one too
+    assert planned == {"check_study": 1, "extract": 1, "extract_random_weights": 1, **BEHIND_MAPS}
 
 
 def test_code_of_the_maps_reruns_all_maps(pulled):
     pulled.append("workflow/attention_atlas/attention/capture.py", "# edited\n")
-    assert pulled.planned() == {"extract": 2, **BEHIND_MAPS}
+    assert pulled.planned() == {**MODEL, **BEHIND_MAPS}
 
 
 def test_a_figures_code_redraws_that_figure_alone(pulled):
@@ -105,7 +109,7 @@ def test_answers_rerun_analysis_and_paper_but_no_model(pulled, edit):
     else:
         pulled.edit("config/config.yaml", "- yeah", "- yeah\n      - aye")
     planned = pulled.planned()
-    assert {"extract", "focus", "mass", "transcript"}.isdisjoint(planned)
+    assert {*MODEL, "focus", "mass", "transcript"}.isdisjoint(planned)
     assert {"answers", "summaries", "printed_table"} <= set(planned)
 
 
@@ -117,7 +121,7 @@ def test_a_caption_or_the_log_level_reruns_nothing(pulled):
 
 def test_without_a_remote_everything_is_computed_to_the_same_bytes(fresh, origin):
     """Although git brought the tables: they must not make missing maps look done."""
-    assert fresh.jobs("snakemake", "--cores", "2") == {"check_study": 1, "extract": 2, **BEHIND_MAPS}
+    assert fresh.jobs("snakemake", "--cores", "2") == {"check_study": 1, **MODEL, **BEHIND_MAPS}
     assert fresh.run("git", "status", "--short", "results") == ""
     assert fresh.bytes_made() == origin.bytes_made()
     assert fresh.repro() == {}
@@ -135,7 +139,8 @@ def test_an_own_study_and_a_second_model_run_their_own_jobs_alone(pulled, tmp_pa
         "config/config.yaml", "runs:\n", "runs:\n- {study: mine, model: shapes-tiny}\n- {study: shapes, model: other}\n"
     )
     of_two_runs = {name: 2 * count for name, count in BEHIND_MAPS.items() if name not in ("numbers", "summary")}
-    assert pulled.repro() == {"check_study": 1, "extract": 4, **of_two_runs, "numbers": 1, "summary": 1}
+    of_models = {name: 2 * count for name, count in MODEL.items()}
+    assert pulled.repro() == {"check_study": 1, **of_models, **of_two_runs, "numbers": 1, "summary": 1}
     assert {path.name: path.read_bytes() for path in (own / "images").iterdir()} == photographs
     assert pulled.status() == UP_TO_DATE
     pulled.commit("more runs")
@@ -168,6 +173,23 @@ def test_a_file_that_no_rule_makes_is_refused_with_the_command_that_removes_it(p
     (pulled.folder / "results/attention/shapes/shapes-tiny/manifest.json").unlink()
     told = pulled.run("snakemake", "--cores", "1", "attention", fails=True)
     assert "rm 'results/attention/shapes/shapes-tiny/copy of 000.nc'" in told
+
+
+def test_a_file_among_the_figures_that_no_rule_makes_fails_its_rule(pulled):
+    (pulled.folder / "results/paper/figures/shapes/shapes-tiny/layer_profile_final.png").write_bytes(b"x")
+    assert pulled.planned() == {"contents": 1}
+    told = pulled.run("snakemake", "--cores", "1", fails=True)
+    assert "rm results/paper/figures/shapes/shapes-tiny/layer_profile_final.png" in told
+
+
+def test_without_control_conditions_and_causal_checks_no_model_is_asked_for_them(pulled):
+    path = pulled.folder / "config/config.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings["controls"]["conditions"], settings["causal"]["checks"] = [], []
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    planned = pulled.planned()
+    assert {*MODEL, "intervene", "focus", "transcript"}.isdisjoint(planned)
+    assert {"ground", "conditions", "causal", "compare", "findings"} <= set(planned)
 
 
 def test_a_mistake_in_the_tables_is_told_before_any_job_and_loses_nothing(pulled):

@@ -159,6 +159,8 @@ def check_samples(path: Path, samples: pd.DataFrame, query_types: Mapping[str, A
             yield f"{here}: sample_id {row['sample_id']!r} must be letters, digits, '.', '_' or '-'"
         elif first_line[row["sample_id"]] != row["line"]:
             yield f"{here}: sample_id {row['sample_id']!r} occurs already in line {first_line[row['sample_id']]}"
+        if ":" in row["image"]:
+            yield f"{here}: image {row['image']!r} contains ':', which names the pictures made of it; rename the file"
         if not row["query_id"]:
             yield f"{here}: query_id is empty"
         if not row["query"].strip():

@@ -16,12 +16,19 @@ from attention_atlas.paper.style import (
     SMALL,
     VERMILION,
     house_style,
+    label,
     message_figure,
     new_figure,
 )
 
 VERDICTS = {"moved": (VERMILION, "o"), "equivalent": (GREEN, "s")}
-LINES: tuple[Any, ...] = ((0, (1, 1)), (0, (4, 1)), "-", (0, (5, 1, 1, 1)))
+# Contrasts have images of their own number, so lines tell which of a panel's n they are.
+LINES: dict[str, Any] = {
+    "first n": (0, (1, 1)),
+    "second n": (0, (4, 1)),
+    "third n": "-",
+    "fourth n": (0, (5, 1, 1, 1)),
+}
 COLUMNS = 4
 
 
@@ -36,7 +43,8 @@ def draw(power: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
     all_axes = figure.subplots(rows_of_panels, COLUMNS, squeeze=False, sharey=True).ravel()
     for axes, (name, rows) in zip(all_axes, groups, strict=False):
         sizes = sorted(rows["n_first"].unique())
-        for line, n in zip(LINES, sizes, strict=False):
+        label(axes, 0.97, 0.5, f"n = {', '.join(map(str, sizes))}", ha="right", va="center")
+        for line, n in zip(LINES.values(), sizes, strict=False):
             own = rows[rows["n_first"] == n]
             for verdict, (colour, marker) in VERDICTS.items():
                 axes.plot(own["effect"], own[verdict], color=colour, linestyle=line, marker=marker, markersize=2)
@@ -45,14 +53,12 @@ def draw(power: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
         axes.set_ylim(0, 1.03)
     for axes in all_axes[len(groups) :]:
         axes.set_axis_off()
-    sizes = sorted(power["n_first"].unique())[: len(LINES)]
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="", label=name)
         for name, (colour, marker) in VERDICTS.items()
     ]
-    handles += [
-        Line2D([], [], color=GREY, linestyle=line, label=f"n = {n}") for line, n in zip(LINES, sizes, strict=False)
-    ]
+    most = power.groupby("contrast")["n_first"].nunique().max()
+    handles += [Line2D([], [], color=GREY, linestyle=line, label=name) for name, line in list(LINES.items())[:most]]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     figure.supxlabel("planted effect, in the measure's unit")
     figure.supylabel("share of simulated datasets")
