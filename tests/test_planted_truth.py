@@ -31,11 +31,12 @@ SETTINGS = settings_of(
     tests={"simulations": 100},
     causal={"checks": ["knockout", "counterfactual"]},
 )
+SETTINGS["query_types"]["spatial"]["needs_target"] = False  # asked without one too, below
 RUN = Path("results/attention/planted/tiny")
 MADE, TABLES = Path("results/analysis/planted/tiny"), Path("results/paper/tables/planted/tiny")
 
 
-def samples(condition="", width=None, suffix=""):
+def samples(condition="", width=None, suffix="", target="object_0", images=IMAGES):
     """Every query of every image; the answer is the one token before the end."""
     return [
         Planted(
@@ -47,11 +48,11 @@ def samples(condition="", width=None, suffix=""):
             query_type,
             f"{query_id}?",
             answer,
-            "object_0",
+            target,
             condition,
         )
         for query_id, (query_type, answer, widths) in QUERIES.items()
-        for k in range(IMAGES)
+        for k in range(images)
     ]
 
 
@@ -98,21 +99,33 @@ def root(tmp_path_factory):
             for sample in own
         }
         interventions_of(drops, steps=2, step=0).to_parquet("interventions.parquet")
-        for command in commands(shards, twins):
+        for command in commands(shards, twins, ["interventions.parquet"]):
             app(command, standalone_mode=False)
     return root
 
 
-def commands(shards, twins):
+def bare_run(root, images=IMAGES):
+    """The folder of a run of a study without targets and without any control condition."""
+    own = samples(target="", images=images)
+    write_splits(write_study(root, own))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for command in commands(write_shards(RUN, node(own)), None, []):
+            app(command, standalone_mode=False)
+    return root
+
+
+def commands(shards, twins, interventions):
     given = ["--settings", json.dumps(SETTINGS)]
     study = ["--study", "data/planted"]
-    for part, shard in ((MADE, shards), (MADE / "controls", twins)):
+    for part, shard in [(MADE, shards), *([(MADE / "controls", twins)] if twins else [])]:
         samples, tokens, answers = (str(part / f"{name}.parquet") for name in ("samples", "tokens", "answers"))
         yield ["transcript", "--samples", samples, "--tokens", tokens, shard]
         yield ["answers", *study, "--samples", samples, "--tokens", tokens, *given, "--output", answers]
         steps = ["--samples", samples, "--answers", answers, *given]
         yield ["step-maps", *steps, "--output", str(part / "step_maps.nc"), shard]
-    maps, other = str(MADE / "step_maps.nc"), str(MADE / "controls/step_maps.nc")
+    maps = str(MADE / "step_maps.nc")
+    other = ["--controls", str(MADE / "controls/step_maps.nc")] if twins else []
     tables = {name: str(MADE / f"{name}.parquet") for name in ("samples", "tokens", "answers", "focus", "mass")}
     yield ["focus", "--output", tables["focus"], shards]
     yield ["mass", "--output", tables["mass"], shards]
@@ -122,14 +135,15 @@ def commands(shards, twins):
         str(MADE / f"{name}.parquet") for name in ("grounding_scores", "condition_scores", "causal_samples")
     )
     yield ["summary-tables", *of_run, "--output", str(MADE)]
-    yield ["ground", "--maps", maps, "--controls", other, *study, *given, "--output", scores]
-    yield ["conditions", "--maps", maps, "--controls", other, *study, *given, "--output", controls]
+    yield ["ground", "--maps", maps, *other, *study, *given, "--output", scores]
+    yield ["conditions", "--maps", maps, *other, *study, *given, "--output", controls]
     summed = ["--output", str(MADE / "conditions.parquet")]
-    yield ["condition-summary", "--scores", controls, "--controls", str(MADE / "controls"), *of_run, *summed]
+    answered = ["--controls", str(MADE / "controls")] if twins else []
+    yield ["condition-summary", "--scores", controls, *answered, *of_run, *summed]
     heads = ["--heads", str(MADE / "heads.json"), "--table", str(MADE / "heads.parquet")]
     yield ["heads", "--maps", maps, *study, *given, *heads, "--scores", str(MADE / "head_auroc.parquet")]
     judged = ["--samples", tables["samples"], "--answers", tables["answers"]]
-    yield ["causal", "--maps", maps, *judged, *given, "--output", str(MADE), "interventions.parquet"]
+    yield ["causal", "--maps", maps, *judged, *given, "--output", str(MADE), *interventions]
     tested = ["--maps", maps, "--grounding", scores, "--conditions", controls, "--causal", causal, *study]
     yield ["compare", *of_run, *tested, "--output", str(MADE)]
     for name in catalogue.TABLES:
@@ -207,3 +221,27 @@ def test_no_shortcut_is_claimed_where_the_answer_needs_the_target(root):
     table = published(root, "shortcut").set_index("query_type")
     assert set(table["verdict"]) <= {"no shortcut", "no verdict"}
     assert set(table["cause_state"]) == {"fails"}
+
+
+def test_a_study_without_targets_has_every_table_and_says_what_is_left_out(tmp_path):
+    root = bare_run(tmp_path)
+    contrasts = published(root, "contrasts").set_index("name")
+    assert contrasts.loc["counting_vs_spatial", "verdict"] == "moved", "entropy needs no boxes"
+    assert contrasts.loc["spatial_vs_counting_auroc", "verdict"] == "no verdict"
+    assert "was not made (controls.conditions)" in contrasts.loc["scene_vs_twin", "note"]
+    for name in ("grounding", "grounding_profile", "shortcut", "conditions"):
+        assert published(root, name).empty
+    assert set(published(root, "causal_support")["uses"]) == {"not tested"}
+    findings = (root / TABLES / "findings.md").read_text()
+    assert "## Where the maps lie\n\nNone." in findings
+    assert "is not tested (no sample was put through these checks)" in findings
+    assert " uses " not in findings
+    assert not published(root, "heads")["note"].eq("").all()
+
+
+def test_fewer_than_six_images_are_described_but_not_tested(tmp_path):
+    root = bare_run(tmp_path, images=5)
+    table = published(root, "contrasts").set_index("name")
+    assert set(table["verdict"]) == {"no verdict"}
+    assert "a test needs 6" in table.loc["counting_vs_spatial", "note"]
+    assert (published(root, "table1")["interval_note"] != "").all()

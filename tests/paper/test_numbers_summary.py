@@ -99,6 +99,31 @@ def test_names_are_spelled_in_letters(name, spelled):
     assert letters(name) == spelled
 
 
+def test_rows_of_other_tables_are_named_by_what_they_are_about(tmp_path, macros):
+    """Query and score, method, query type and check."""
+    folder = tmp_path / "shapes" / "tiny"
+    folder.mkdir(parents=True)
+    rows = {
+        "grounding": {"query_id": "q0", "query_type": "counting", "score": "iou_area_matched", "raw": 0.25},
+        "heads": {"method": "selected heads", "auroc": 0.875, "auroc_low": 0.75, "auroc_high": 1.0},
+        "causal": {
+            "query_type": "spatial",
+            "check": "occlusion, without sinks",
+            "difference": -0.5,
+            "verdict": "moved",
+        },
+    }
+    for name, row in rows.items():
+        frame = pd.DataFrame([row]).reindex(columns=list(COLUMNS[name]))
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    found = macros(*(folder / f"{name}.csv" for name in rows))
+    assert found["atlasShapesTinyQZeroIouAreaMatchedRaw"] == "0.25"
+    assert found["atlasShapesTinySelectedHeadsAuroc"] == "0.88"
+    assert found["atlasShapesTinySelectedHeadsAurocInterval"] == "[0.75, 1.00]"
+    assert found["atlasShapesTinySpatialOcclusionWithoutSinksDifference"] == "$-$0.500"
+    assert found["atlasShapesTinySpatialOcclusionWithoutSinksVerdict"] == "moved"
+
+
 def test_values_are_those_of_the_tables(table, macros):
     """At the decimals of the readers' tables: two, three for a difference, whole numbers whole."""
     found = macros(table("table1"), table("ablation"))

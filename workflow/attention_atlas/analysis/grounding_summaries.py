@@ -60,6 +60,13 @@ def nearest_baselines(run: Run, scored: pd.DataFrame, fixed: pd.DataFrame) -> pd
 NONE = MeanInterval(np.nan, np.nan, np.nan, 0, "")
 
 
+# What a table without any row has as columns too.
+VALUES = (
+    *(column for name in CORRECTIONS for column in interval_columns(name, NONE)),
+    *(*LAYER_BASELINES, "interval_note", *FIXED_BASELINES),
+)
+
+
 def surely_above(interval: MeanInterval) -> float:
     """The lower end of an interval; the mean where there is none."""
     return interval.mean if np.isnan(interval.low) else interval.low
@@ -111,7 +118,7 @@ def baseline_means(fixed: pd.DataFrame, query_id: str, score: str) -> dict[str, 
 def finished(run: Run, rows: list[dict[str, Any]], further: list[str]) -> pd.DataFrame:
     """Rows as a table: query type and pooling beside the query, in order."""
     columns = ["query_id", "query_type", "score", *further, "n", "undefined", "pooling", "selector"]
-    table = pd.DataFrame(rows, columns=None if rows else columns)
+    table = pd.DataFrame(rows, columns=None if rows else [*columns, *VALUES])
     types = run.queries.set_index("query_id")["query_type"]
     table = table.assign(query_type=table["query_id"].map(types), pooling=run.heads, selector=run.selector)
     rest = [name for name in table if name not in columns]

@@ -42,7 +42,7 @@ def table(
 
 
 def numbers(
-    tables: Annotated[list[Path], typer.Argument(help="table1.csv, ablation.csv and contrasts.csv of every run.")],
+    tables: Annotated[list[Path], typer.Argument(help="Tables of every run that numbers are quoted from.")],
     output: Annotated[Path, typer.Option(help="The macros, a LaTeX file.")],
     log: Log = None,
 ) -> None:

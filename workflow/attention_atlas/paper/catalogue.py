@@ -49,7 +49,7 @@ FINDINGS_TABLES = (
     *("table1", "contrasts", "clusters", "shortcut", "grounding", "heads", "causal", "causal_support"),
     *("conditions", "validation"),
 )
-NUMBERS_TABLES = ("table1", "ablation", "contrasts")
+NUMBERS_TABLES = ("table1", "ablation", "contrasts", "grounding", "heads", "causal")
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,17 @@ from attention_atlas.paper.tables import latex_text, shown, shown_interval, show
 
 HEADER = """\
 % Numbers of the published tables. Use: \\input{numbers}, then for example \\atlas<Study><Model><Query>EntropyMean.
-% Quantities are the columns of table1.csv and ablation.csv; -- stands where there is no value. Declared contrasts have
-% their name in place of the query: \\atlas<Study><Model><Contrast>Difference, Interval, Verdict, ...
+% Quantities are the columns of table1.csv and ablation.csv; -- stands where there is no value. Other tables have in
+% place of the query: contrasts their name, <Contrast>Difference, Interval, Verdict, ...; grounding the query and the
+% score, <Query><Score>Raw, ...; heads the method; causal checks the query type and the check.
 """
+# What a row is about, by the columns that name it.
+SUBJECTS = {
+    "contrasts": ("name",),
+    "grounding": ("query_id", "score"),
+    "heads": ("method",),
+    "causal": ("query_type", "check"),
+}
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 NOT_QUOTED = TEXT - {"entropy_band", "layer_band", "verdict", "reading"}
 TOTALS = ("samples", "failed", "no_answer", "undefined", "other_conditions")
@@ -52,14 +60,14 @@ def macros_of(path: Path) -> Iterator[tuple[str, str, str]]:
         for name in TOTALS:
             yield f"{path}, {name} in all", run + letters(name), str(frame[name].sum())
     for row in frame.to_dict("records"):
-        subject = row["query_id"] if "query_id" in row else row["name"]
+        subject = " ".join(row[name] for name in SUBJECTS.get(path.stem, ("query_id",)))
         for quantity, value in quantities(row, path.stem):
             yield f"{path}, {subject} {quantity}", run + letters(subject) + letters(quantity), value
 
 
 def quantities(row: dict[str, Any], table: str) -> Iterator[tuple[str, str]]:
     """(name, value as LaTeX) of the numbers of one row; a quantity with an interval gives its ends in brackets too."""
-    if table == "contrasts":
+    if table in ("contrasts", "causal"):
         yield "interval", latex_text(shown_interval(row["low"], row["high"], DECIMALS))
     for name in COLUMNS[table]:
         decimals = {"decimals": DECIMALS} if name.startswith("difference") or name in ("low", "high") else {}
