@@ -93,7 +93,7 @@ def test_code_of_the_maps_reruns_all_maps(pulled):
 
 def test_a_figures_code_redraws_that_figure_alone(pulled):
     pulled.append("workflow/attention_atlas/paper/layer_step.py", "# edited\n")
-    assert pulled.planned() == {"figure": 1}
+    assert pulled.planned() == {"figure": 1, "contents": 1}  # and the list of what lies there
 
 
 @pytest.mark.parametrize("edit", ["expected answer", "vocabulary"])
@@ -233,4 +233,4 @@ def test_metrics_plots_and_the_report_show_the_run(pulled, tmp_path):
     assert all(name in shown for name in ("entropy_by_layer", "entropy_by_step", "vision_mass_by_layer"))
     pulled.run("snakemake", "--report", str(tmp_path / "report.zip"))
     names = zipfile.ZipFile(tmp_path / "report.zip").namelist()
-    assert sum(name.endswith(".png") for name in names) == 10
+    assert sum(name.endswith(".png") for name in names) == PAPER["figure"] + PAPER["overlay_figure"]
