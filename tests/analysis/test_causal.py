@@ -29,7 +29,7 @@ STEPS = 4
 REGIONS = 4
 IMAGES = 8
 CAUSAL = {"regions": [2, 2], "steps": STEPS, "random_sets": 99, "random_regions": 3, "random_orders": 2}
-SETTINGS = settings_of(causal=CAUSAL)
+SETTINGS = settings_of(tests={"simulations": 100}, causal=CAUSAL)
 
 
 def sample_of(name, image, **parts):
@@ -587,3 +587,24 @@ def test_a_check_that_no_sample_passed_has_a_row_that_says_so(run):
     assert (row["n"], row["left_out"], row["verdict"]) == (0, IMAGES, "no verdict")
     assert row["note"].endswith("8 sample(s): no deletion random")
     assert set(tables["causal_curves"].query("check == 'deletion'")["n"]) == {0}
+
+
+def test_every_test_of_the_checks_is_validated_by_simulation(run):
+    validated = run.tables(told(planted(NAMES)))["causal_validation"]
+    assert set(validated["contrast"]) >= {"counting, knockout", "counting, control twin"}
+    of_knockout = validated[validated["contrast"] == "counting, knockout"]
+    assert set(zip(of_knockout["test"], of_knockout["world"], strict=True)) == {
+        (test, world) for test in ("difference", "equivalence") for world in ("gaussian", "resampled")
+    }
+    assert set(validated["passes"]) <= {"yes", "no"}
+
+
+def test_no_verdict_rests_on_a_test_that_rejects_too_often_on_the_studys_own_values():
+    """Effects so skewed that a sign flip of their deviations is no fair game: one image differs from all others."""
+    drops = planted(NAMES)
+    for k, name in enumerate(NAMES):
+        drops[name]["knockout"][0] = -9.0 if k else -2.0
+    skewed = Run(settings=settings_of(causal=CAUSAL))
+    row = row_of(skewed.tables(told(drops)), "knockout")
+    assert row["q_difference"] < 0.05
+    assert (row["verdict"], row["verdict_note"]) == ("undecided", "test not valid at this n")

@@ -27,7 +27,7 @@ ANALYSIS = {
     **{"condition_summary": 1, "heads": 1, "intervene": SHARDS, "causal": 1, "compare": 1},
 }
 PAPER = {
-    **{"table": 10, "printed_table": 12, "figure": 12, "overlay_figure": 3, "findings": 1, "numbers": 1},
+    **{"table": 11, "printed_table": 12, "figure": 12, "overlay_figure": 3, "findings": 1, "numbers": 1},
     **{"summary": 1, "contents": 1},
 }
 

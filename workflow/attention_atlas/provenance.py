@@ -49,4 +49,6 @@ def committed_files(folder: Path, output: Path) -> None:
             f"git has no committed {folder} here ({archived.stderr.decode().strip()}); name a folder with --published"
         )
     with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as files:
-        files.extractall(output, filter="data")
+        if hasattr(tarfile, "data_filter"):
+            files.extraction_filter = tarfile.data_filter  # Python before 3.11.4 has none; the archive is git's own
+        files.extractall(output)

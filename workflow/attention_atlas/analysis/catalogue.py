@@ -78,7 +78,7 @@ STEPS = {
         (
             *("analysis.causal_tables", "analysis.causal", "analysis.corrected_maps", "analysis.corrections"),
             *("analysis.focus", "analysis.pooling", "analysis.contrasts"),
-            *("analysis.hypothesis_tests", "analysis.statistics"),
+            *("analysis.hypothesis_tests", "analysis.statistics", "analysis.validation"),
         ),
         ("causal", "pooling", "statistics", "tests"),
     ),
@@ -89,6 +89,6 @@ COMPARISONS = (
 )
 HEAD_TABLES = ("heads", "head_auroc")
 # The causal checks of a run, a parquet file each; `causal_samples` beside them is not published.
-CAUSAL = ("causal", "causal_curves", "causal_support")
+CAUSAL = ("causal", "causal_curves", "causal_support", "causal_validation")
 # The summaries of a run, a parquet file each: one per published table.
 SUMMARIES = ("table1", "steps", "ablation", "layer_profile", "pooling_profile", "layer_step", "vision_mass")

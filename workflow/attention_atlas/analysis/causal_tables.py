@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attention_atlas.analysis import validation
 from attention_atlas.analysis.causal import CURVES, curve, effects, fractions
 from attention_atlas.analysis.contrasts import (
     EQUIVALENT,
@@ -91,8 +92,9 @@ def causal_tables(
     answers: pd.DataFrame,
     settings: Mapping[str, Any],
 ) -> dict[str, pd.DataFrame]:
-    """The tables causal (tests), causal_curves (deletion and insertion) and causal_support (use of the target)."""
-    tested = causal_table(per_sample, settings)
+    """The tables causal (tests), causal_curves (deletion and insertion), causal_support (use of the target) and
+    causal_validation (of the tests, by simulation; AtlasError where they reject too often)."""
+    tested, validated = causal_table(per_sample, settings)
     own = samples.loc[samples["condition"] == "", "query_type"]
     return {
         "causal": tested,
@@ -100,13 +102,15 @@ def causal_tables(
             curves_of_samples(interventions, samples, answers, settings["causal"]), settings
         ),
         "causal_support": causal_support(tested, sorted(own.unique())),
+        "causal_validation": validation.published(validated),
     }
 
 
-def causal_table(per_sample: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+def causal_table(per_sample: pd.DataFrame, settings: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row per type of query and check that was made: means over images, difference from the control, verdict.
 
-    Only samples that have both quantities take part. Margins are those of `tests.margins.logprob`.
+    With the validation of its tests, on which verdicts depend as those of the declared contrasts do. Only samples that
+    have both quantities take part. Margins are those of `tests.margins.logprob`.
     """
     plan = plan_of(settings)
     arms = [
@@ -117,17 +121,19 @@ def causal_table(per_sample: pd.DataFrame, settings: Mapping[str, Any]) -> pd.Da
     ]
     margin = settings["tests"]["margins"]["logprob"]
     observed = [observed_of(each, margin) for each in arms]
-    table = judged(outcomes(observed, plan), plan)
+    validated = validation.gated(observed, plan, validation.Simulation(datasets=settings["tests"]["simulations"]))
+    table = judged(outcomes(observed, plan), plan, validation.not_valid(validated))
     table = table.rename(columns={"n_first": "n", "mean_first": "first", "mean_second": "second"})
     notes = zip(table["note"], (each.note for each in arms), strict=True)
-    return table.assign(
+    table = table.assign(
         query_type=[each.query_type for each in arms],
         check=[each.check.name for each in arms],
         quantity=[each.check.quantity for each in arms],
         left_out=[each.left_out for each in arms],
         second=table["second"].where(np.array([each.check.second != "" for each in arms], dtype=bool)),
         note=["; ".join(filter(None, parts)) for parts in notes],
-    )[COLUMNS]
+    )
+    return table[COLUMNS], validated
 
 
 def arms_of(query_type: str, check: Check, rows: pd.DataFrame) -> Arms:

@@ -23,6 +23,7 @@ from attention_atlas.analysis.hypothesis_tests import (
     tost_welch,
     unpaired_tests,
 )
+from attention_atlas.errors import AtlasError
 
 WORLDS = ("gaussian", "resampled")
 # Share of false alarms of the gate over all its tests together.
@@ -61,6 +62,20 @@ def validate(observed: Sequence[Observations], plan: Plan, simulation: Simulatio
     table["tests"] = table.groupby("world")["world"].transform("size")
     table["passes"] = table["p_binomial"] >= GATE_LEVEL / table["tests"]
     return table
+
+
+def gated(observed: Sequence[Observations], plan: Plan, simulation: Simulation) -> pd.DataFrame:
+    """The table of `validate`; AtlasError where a test rejects Gaussian data too often, so that no verdict is given."""
+    table = validate(observed, plan, simulation)
+    failed = failures(table)
+    if failed:
+        raise AtlasError("tests of contrasts reject too often, so there is no verdict:\n  " + "\n  ".join(failed))
+    return table
+
+
+def published(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for readers: whether a test passes as yes or no."""
+    return table.assign(passes=table["passes"].map({True: "yes", False: "no"}))
 
 
 def failures(table: pd.DataFrame) -> list[str]:

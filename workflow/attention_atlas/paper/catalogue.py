@@ -33,6 +33,7 @@ TABLE_FORMATS: dict[str, tuple[str, ...]] = {
     "causal": ("csv", "md", "tex"),
     "causal_curves": ("csv",),
     "causal_support": ("csv",),
+    "causal_validation": ("csv",),
 }
 TABLES = tuple(TABLE_FORMATS)
 PRINTED_TABLES = tuple(name for name, formats in TABLE_FORMATS.items() if len(formats) > 1)
@@ -47,7 +48,7 @@ FIGURE_FORMATS = ("pdf", "png")
 CONTENTS_MODULES = ("paper.contents", "paper.catalogue")
 FINDINGS_TABLES = (
     *("table1", "contrasts", "clusters", "shortcut", "grounding", "heads", "causal", "causal_support"),
-    *("conditions", "validation"),
+    *("conditions", "validation", "causal_validation"),
 )
 NUMBERS_TABLES = ("table1", "ablation", "contrasts", "grounding", "heads", "causal")
 

@@ -38,6 +38,10 @@ CONTRASTS = (
     *("p_difference", "smallest_p", "q_difference", "p_equivalence", "q_equivalence"),
     *("verdict", "sign", "verdict_note", "direction", "reading", "claim", "original", "note"),
 )
+VALIDATION = (
+    *("contrast", "test", "world", "effect", "datasets", "rejections", "size", "coverage"),
+    *("p_binomial", "tests", "passes"),
+)
 COLUMNS: dict[str, tuple[str, ...]] = {
     "table1": (
         *QUERY,
@@ -76,10 +80,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "pooling_profile": LAYER_PROFILE,
     "contrasts": CONTRASTS,
     "claims": CONTRASTS,
-    "validation": (
-        *("contrast", "test", "world", "effect", "datasets", "rejections", "size", "coverage"),
-        *("p_binomial", "tests", "passes"),
-    ),
+    "validation": VALIDATION,
     "power": ("contrast", "n_first", "n_second", "effect", "datasets", "moved", "equivalent", "undecided"),
     "conditions": (
         *QUERY,
@@ -120,6 +121,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *with_interval("delta"),
         "interval_note",
     ),
+    "causal_validation": VALIDATION,
     "causal_support": ("query_type", "uses", "n", "why"),
 }
 TEXT = frozenset(

@@ -3,7 +3,7 @@
 The wording follows the evidence: a map "attends to" something; that a model "uses" it needs the causal checks' yes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def write_findings(output: Path, folder: Path) -> None:
             "answer is another question: the section on it tells what changes of image and attention did, and no other "
             "sentence goes beyond that."
         ],
-        ["## Answers and entropy", *bullets(query_sentences(tables["table1"]))],
+        ["## Answers and entropy", "", shown_map(tables["table1"]), *bullets(query_sentences(tables["table1"]))],
         ["## Claims of the original study", *bullets(claim_sentences(tables["contrasts"]))],
         [
             "## Other contrasts",
@@ -45,10 +45,11 @@ def write_findings(output: Path, folder: Path) -> None:
         ["## Under control conditions", *bullets(condition_sentences(tables["conditions"]))],
         [
             "## Does it matter for the answer",
-            *bullets(chain(support_sentences(tables["causal_support"]), causal_sentences(tables["causal"]))),
+            *["", CAUSAL_LEGEND],
+            *bullets(causal_sentences(tables["causal_support"], tables["causal"])),
         ],
         ["## Shortcuts", *bullets(shortcut_sentences(tables["shortcut"]))],
-        ["## How far the verdicts can be trusted", *bullets(validation_sentences(tables["validation"]))],
+        ["## How far the verdicts can be trusted", *bullets(validation_sentences(tables))],
     ]
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text("\n\n".join("\n".join(part) for part in parts) + "\n", encoding="utf-8")
@@ -67,14 +68,19 @@ def query_sentences(table1: pd.DataFrame) -> Iterator[str]:
         left_out = [f"{row[name]} {text}" for name, text in LEFT_OUT.items() if row[name]]
         yield (
             f"**{row['query_id']}** ({row['query_type']}; “{row['question']}”): accuracy "
-            f"{with_interval(row, 'accuracy')}, n = {row['n_accuracy']}. At {SELECTORS[row['selector']]}, the map "
-            f"pooled by {row['pooling']} over heads has {measure} {with_interval(row, 'entropy_mean')} on average over "
-            f"layers ({row['entropy_band'] or 'no'} band), n = {row['n']} of {row['samples']} samples"
-            f"{' (left out: ' + ', '.join(left_out) + ')' if left_out else ''}; the mean profile is lowest at layer "
-            f"{shown(row['layer_of_min'])} ({row['layer_band'] or 'none'}), which is also that of "
-            f"{shown(row['modal_share'])} {shown_interval(row['modal_share_low'], row['modal_share_high'])} of images "
-            f"(modal layer {shown(row['modal_layer'])})."
+            f"{with_interval(row, 'accuracy')}, n = {row['n_accuracy']}; {measure} "
+            f"{with_interval(row, 'entropy_mean')} ({row['entropy_band'] or 'no'} band), lowest at layer "
+            f"{shown(row['layer_of_min'])} "
+            f"({row['layer_band'] or 'none'}; layer {shown(row['modal_layer'])} in {with_interval(row, 'modal_share')} "
+            f"of images), n = {row['n']} of {row['samples']} samples"
+            f"{' (left out: ' + ', '.join(left_out) + ')' if left_out else ''}."
         )
+
+
+def shown_map(table1: pd.DataFrame) -> str:
+    """Which map the sentences are about."""
+    told = {f"at {SELECTORS[row['selector']]}, heads pooled by {row['pooling']}" for row in table1.to_dict("records")}
+    return f"Maps are those {', '.join(sorted(told))}; values are means over layers." if told else "No query was asked."
 
 
 LEFT_OUT = {
@@ -105,19 +111,22 @@ def contrast_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
 
 
 def cluster_sentences(clusters: pd.DataFrame) -> Iterator[str]:
-    """Where in the plane of layers and steps each contrast has clusters, or that it has none."""
+    """The clusters of each contrast on the plane of layers and steps that pass, or that none does."""
     for name, rows in clusters.groupby("contrast", sort=False):
-        subject = f"On the plane of layers and steps, {name}"
+        subject = f"On the plane of layers and steps, {name}, n = {rows['n'].iloc[0]}"
         if (rows["cluster"] == 0).all():
             yield f"{subject}: **no cluster** ({'; '.join(rows['note'])})."
             continue
         told = [
-            f"layer {row['layers']}, step {row['steps']} ({'higher' if row['mass'] > 0 else 'lower'} in the first arm, "
-            f"p = {shown_p(row['p'])})"
-            for row in rows.to_dict("records")
+            f"layer {row['layers']}, step {row['steps']} from the answer "
+            f"({'higher' if row['mass'] > 0 else 'lower'} in the first arm, p = {shown_p(row['p'])})"
+            for row in rows.head(MOST_CLUSTERS).to_dict("records")
         ]
-        n = rows["n"].iloc[0]
-        yield f"{subject}, steps counted from the answer's first token, n = {n}: clusters at {'; '.join(told)}."
+        more = f"; {len(rows) - len(told)} more in the table" if len(rows) > len(told) else ""
+        yield f"{subject}: clusters of the smallest p at {'; '.join(told)}{more}."
+
+
+MOST_CLUSTERS = 2
 
 
 def shortcut_sentences(shortcut: pd.DataFrame) -> Iterator[str]:
@@ -177,36 +186,29 @@ def grounding_sentences(grounding: pd.DataFrame, support: pd.Series) -> Iterator
         above = row["above_nearest_low"] > 0
         relation = "attends to its target above every baseline" if above else "is not above every baseline"
         supported = SUPPORTED[above].get(support.get(row["query_type"], ""), "")
-        corrected = [
-            f"{shown(row[name])} {shown_interval(row[f'{name}_low'], row[f'{name}_high'])} {text}"
-            for name, text in CORRECTED.items()
-            if pd.notna(row[name])
-        ]
-        beside = [f"{text} {shown(row[name])}" for name, text in BASELINES.items() if pd.notna(row[name])]
+        corrected = [f"{text} {shown(row[name])}" for name, text in CORRECTED.items() if pd.notna(row[name])]
         nearest = BASELINES.get(row["nearest_baseline"], "no baseline")
         yield (
-            f"**{row['query_id']}** ({row['query_type']}) {relation}{supported}: AUROC {', '.join(corrected)}, "
-            f"n = {row['n']}; {', '.join(beside)}. The nearest is the {nearest}: {shown(row['above_nearest'], 3)} "
-            f"{shown_interval(row['above_nearest_low'], row['above_nearest_high'], 3)} above it, image by image."
+            f"**{row['query_id']}** ({row['query_type']}) {relation}{supported}: AUROC {with_interval(row, 'raw')}"
+            f"{' (' + ', '.join(corrected) + ')' if corrected else ''}, n = {row['n']}; to the nearest baseline, "
+            f"{nearest}, {shown(row['above_nearest'], 3)} "
+            f"{shown_interval(row['above_nearest_low'], row['above_nearest_high'], 3)}, image by image."
         )
 
 
 CORRECTED = {
-    "raw": "raw",
     "without_sinks": "without sinks",
-    "without_massive": "without sinks by massive dimensions",
-    "relative": "relative to a generic query",
-    "value_weighted": "weighted by values",
+    "without_massive": "without massive sinks",
+    "relative": "relative",
+    "value_weighted": "value-weighted",
 }
 BASELINES = {
-    "other_image": "same text on other images",
+    "other_image": "the same text on other images",
     "random_weights": "random weights",
-    "gaussian": "centred Gaussian",
-    "position_mean": "position mean",
-    "uniform": "uniform map",
+    "gaussian": "the centred Gaussian",
+    "position_mean": "the position mean",
+    "uniform": "a uniform map",
 }
-
-
 SUPPORTED = {
     True: {"yes": ", and answers of its type use it", "no": ", but no use of it was found"},
     False: {"yes": ", though answers of its type use the target", "no": ", and no use of the target was found"},
@@ -214,72 +216,100 @@ SUPPORTED = {
 
 
 def head_sentences(heads: pd.DataFrame) -> Iterator[str]:
-    """How well the heads of each method localise on images that they were not chosen on."""
-    for row in heads.to_dict("records"):
-        named = f"**{row['method'][0].upper()}{row['method'][1:]}**"
-        named += f" ({row['heads']})" if row["heads"] not in ("", "-") else ""
-        if pd.isna(row["auroc"]):
-            yield f"{named}: not evaluated ({row['note']})."
-            continue
-        against = [f"AUROC {with_interval(row, 'auroc')} on n = {row['n']} images of the split evaluate"]
-        if pd.notna(row["random_low"]):
-            against.append(f"sets of as many random heads {shown_interval(row['random_low'], row['random_high'])}")
-        if pd.notna(row["p"]):
-            against.append(f"p = {shown_p(row['p'])} that such a set is as good as the selected heads")
-        if pd.notna(row["difference"]):
-            ends = shown_interval(row["difference_low"], row["difference_high"], 3)
-            against.append(f"{shown(row['difference'], 3)} {ends} above the max over all heads, image by image")
-        yield f"{named}: {'; '.join(against)}."
+    """How well the chosen heads localise on images that they were not chosen on, and the other methods beside them."""
+    rows = {row["method"]: row for row in heads.to_dict("records")}
+    told = [evaluated(row) for name, row in rows.items() if name not in UNTOLD]
+    if told:
+        yield f"AUROC against the target on images of the split evaluate: {'; '.join(told)}."
+
+
+UNTOLD = ("all heads, mean", "Gaussian", "uniform")  # in the table
+
+
+def evaluated(row: dict) -> str:
+    """A method with its heads, AUROC, n, and what it is held against; why not where it could not be evaluated."""
+    named = f"**{row['method']}**" + (f" ({row['heads']})" if row["heads"] not in ("", "-") else "")
+    if pd.isna(row["auroc"]):
+        return f"{named}: not evaluated ({row['note']})"
+    parts = [f"{named} {with_interval(row, 'auroc')}, n = {row['n']}"]
+    if pd.notna(row["random_low"]):
+        parts.append(f"95 % of the sets {shown_interval(row['random_low'], row['random_high'])}")
+    if pd.notna(row["p"]):
+        parts.append(f"p = {shown_p(row['p'])} that such a set is as good as the selected heads")
+    if pd.notna(row["difference"]):
+        ends = shown_interval(row["difference_low"], row["difference_high"], 3)
+        parts.append(f"{shown(row['difference'], 3)} {ends} to the max over all heads")
+    return ", ".join(parts)
 
 
 def condition_sentences(conditions: pd.DataFrame) -> Iterator[str]:
-    """Accuracy under each condition that has right answers, else how often the answer stays the same."""
+    """The range over queries of accuracy under each condition that has right answers, else of unchanged answers."""
     for condition, rows in conditions.groupby("condition", sort=False):
         name = "accuracy" if rows["accuracy"].notna().any() else "same_answer"
-        told = rows[rows[name].notna()]
-        if told.empty:
+        told = rows[rows[name].notna()].sort_values(name, kind="stable").to_dict("records")
+        if not told:
             continue
-        parts = [f"{row['query_id']} {with_interval(row, name)}, n = {row['n']}" for row in told.to_dict("records")]
+        ends = [told[0]] if len(told) == 1 else [told[0], told[-1]]
         said = "accuracy" if name == "accuracy" else "share of images whose answer stays the same"
-        yield f"**{str(condition).replace('_', ' ').capitalize()}**, {said}: {'; '.join(parts)}."
+        values = " to ".join(f"{with_interval(row, name)} ({row['query_id']}, n = {row['n']})" for row in ends)
+        of = f" over {len(told)} queries" if len(told) > 1 else ""
+        yield f"**{str(condition).replace('_', ' ').capitalize()}**: {said} {values}{of}."
 
 
-def support_sentences(support: pd.DataFrame) -> Iterator[str]:
-    """Whether the answers of each type of query use their target."""
+def causal_sentences(support: pd.DataFrame, causal: pd.DataFrame) -> Iterator[str]:
+    """Whether the answers of each type of query use their target, with the checks that this rests on."""
     for row in support.to_dict("records"):
-        yield f"**{row['query_type']}**: {USES[row['uses']]} ({row['why']})."
+        own = causal[causal["query_type"] == row["query_type"]].set_index("check", drop=False)
+        told = [checked(own.loc[name].to_dict(), text) for name, text in TOLD_CHECKS.items() if name in own.index]
+        basis = f": {'; '.join(told)}" if told else f" ({row['why']})"
+        yield f"**{row['query_type']}**: {USES[row['uses']]}{basis}."
+
+
+TOLD_CHECKS = {
+    "knockout": "knocking out its vision tokens rather than random ones",
+    "counterfactual, random region": "painting it over rather than its shape elsewhere",
+    "deletion": "deleting cells in the map's order rather than at random",
+    "occlusion": "Spearman's ρ of attention and effect over regions",
+}
 
 
 USES = {
-    "yes": "the answer uses the target: knocking out its cells and painting it over both lower log p by more than "
-    "their random controls do",
-    "no": "no use of the target was found: neither knocking out its cells nor painting it over differs from its random "
-    "control by more than the margin",
+    "yes": "the answer uses the target",
+    "no": "no use of the target was found",
     "undecided": "whether the target matters for the answer is undecided",
     "not tested": "whether the target matters for the answer is not tested",
 }
 
 
-def causal_sentences(causal: pd.DataFrame) -> Iterator[str]:
-    """Each causal check of each type of query."""
-    for row in causal.to_dict("records"):
-        named = f"{row['query_type']}, {row['check']}: {row['quantity']}"
-        left_out = f" ({row['left_out']} sample(s) left out)" if row["left_out"] else ""
-        if pd.isna(row["p_difference"]):
-            yield f"{named}: not tested, n = {row['n']}{left_out}; **{row['verdict']}**{why(row)}."
-            continue
-        yield (
-            f"{named}: {shown(row['difference'], 3)} {shown_interval(row['low'], row['high'], 3)}, n = {row['n']}"
-            f"{left_out}, {corrected_p(row)}; **{signed(row)}**{why(row)}."
-        )
+CAUSAL_LEGEND = (
+    "Changes of the answer's log-probability in nats (for deletion, the area over the share of cells). “Uses” is said "
+    "where both knockout and painting over lower it by more than their random controls; all checks are in the table."
+)
 
 
-def validation_sentences(validation: pd.DataFrame) -> Iterator[str]:
-    """The largest simulated error of each kind of test."""
-    for (test, world), rows in validation.groupby(["test", "world"], sort=True):
-        worst = rows.loc[rows["size"].idxmax()]
-        passed = "every test passes the gate" if (rows["passes"] == "yes").all() else "not every test passes the gate"
-        yield (
-            f"Tests of {test}, {world} data: the largest share of false alarms in {int(worst['datasets'])} simulated "
-            f"datasets of this study's size and spread is {worst['size']:.3f} ({worst['contrast']}); {passed}."
-        )
+def checked(row: dict, text: str) -> str:
+    """A causal check with its difference, interval, n, corrected p of a difference and verdict."""
+    left_out = f" ({row['left_out']} sample(s) left out)" if row["left_out"] else ""
+    if pd.isna(row["p_difference"]):
+        return f"{text} not tested, n = {row['n']}{left_out}, **{row['verdict']}**{why(row)}"
+    return (
+        f"{text} {shown(row['difference'], 2)} {shown_interval(row['low'], row['high'], 2)}, n = {row['n']}"
+        f"{left_out}, q = {shown_p(row['q_difference'])}, **{signed(row)}**{why(row)}"
+    )
+
+
+def validation_sentences(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
+    """The largest simulated error of each kind of test, and which tests no verdict may rest on."""
+    for name, of in VALIDATED.items():
+        for (test, world), rows in tables[name].groupby(["test", "world"], sort=True):
+            worst = rows.loc[rows["size"].idxmax()]
+            failed = ", ".join(dict.fromkeys(rows.loc[rows["passes"] == "no", "contrast"]))
+            passed = f"fails: {failed}" if failed else "every test passes the gate"
+            yield (
+                f"{of}, tests of {test}, {world} data: at most {worst['size']:.3f} false alarms in "
+                f"{int(worst['datasets'])} simulated datasets of this study's size and spread ({worst['contrast']}); "
+                f"{passed}."
+            )
+
+
+VALIDATED = {"validation": "Contrasts", "causal_validation": "Causal checks"}
