@@ -257,7 +257,7 @@ def test_a_study_without_targets_has_an_empty_table_with_its_columns(case):
 
 def test_a_leg_whose_test_is_not_valid_is_undecided(case):
     ready = with_answers(case)
-    failed = {("attention leg: recognition", "equivalence")}
+    failed = {("recognition, attention leg", "equivalence")}
     row = made(ready, enrichment_rows(ready, 0), causal_rows(ready, 0), not_valid=failed).loc["recognition"]
     assert (row["attention_state"], row["verdict"]) == ("undecided", "undecided")
     assert row["attention_reason"] == "test not valid at this n"
@@ -270,7 +270,8 @@ def test_the_tests_of_the_legs_are_validated_with_those_of_the_contrasts(case):
         case.run, settings={**case.run.settings, "contrasts": {"a": case.run.settings["contrasts"]["q3_vs_q4"]}}
     )
     tables = comparisons(run, case.grounding, case.nodes, scores, legs)
-    names = {f"{leg}: {kind}" for leg in ("attention leg", "cause leg") for kind in ("counting", "recognition")}
+    legs_of = ("attention leg", "counterfactual, random region")
+    names = {f"{kind}, {leg}" for leg in legs_of for kind in ("counting", "recognition")}
     assert names == set(tables["validation"]["contrast"])
     assert tables["contrasts"]["name"].tolist() == ["a"]
 

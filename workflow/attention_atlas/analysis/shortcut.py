@@ -20,7 +20,8 @@ from attention_atlas.inputs.study import Study
 # From the state that decides a verdict first to the one that does last.
 STATES = ("not defined", "fails", "undecided", "holds")
 LARGEST_TARGET = 0.25
-ATTENTION, CAUSE = "attention leg", "cause leg"
+# The second has the name of the causal check that it is: both are validated on the same simulated datasets.
+ATTENTION, CAUSE = "attention leg", "counterfactual, random region"
 NUMBERS = ("difference", "low", "high")
 COLUMNS = [
     *("query_type", "verdict", "verdict_note"),
@@ -211,7 +212,7 @@ def by_type(
     long = asked.melt(["sample_id", "image", "query_type"], ["first", "second"], "arm", "value")
     return {
         (leg, query_type): contrasts.observations(
-            Contrast(f"{leg}: {query_type}", leg, "paired", measure, ("first", "second"), margin),
+            Contrast(f"{query_type}, {leg}", leg, "paired", measure, ("first", "second"), margin),
             long[long["query_type"] == query_type],
         )
         for query_type in targeted_types(run, study)

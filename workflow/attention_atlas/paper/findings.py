@@ -303,7 +303,7 @@ def validation_sentences(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
     for name, of in VALIDATED.items():
         for (test, world), rows in tables[name].groupby(["test", "world"], sort=True):
             worst = rows.loc[rows["size"].idxmax()]
-            failed = ", ".join(dict.fromkeys(rows.loc[rows["passes"] == "no", "contrast"]))
+            failed = "; ".join(dict.fromkeys(rows.loc[rows["passes"] == "no", "contrast"]))
             passed = f"fails: {failed}" if failed else "every test passes the gate"
             yield (
                 f"{of}, tests of {test}, {world} data: at most {worst['size']:.3f} false alarms in "
