@@ -33,6 +33,7 @@ CHECKS_ALONE = {
     "heads": {"analysis.rows", "inputs.answers", "inputs.images"},
     # the names of masses; what computes the scores is behind `ground` and `conditions`
     "compare": {
+        "cells",
         *("store", "analysis.grounding", "analysis.targets", "analysis.rows", "inputs.conditions", "inputs.images"),
     },
     "causal": {"analysis.rows"},

@@ -257,20 +257,22 @@ def test_areas_are_over_shares_of_cells_not_over_steps():
     assert value(found, "deletion_map") == pytest.approx(expected)
 
 
-def test_a_delta_is_over_the_answers_tokens_alone(run):
+def test_a_delta_is_over_all_that_is_said_up_to_the_end_of_the_answer(run):
+    """What a sentence gives away before its answer counts; what follows the answer does not."""
     table = told({"s0": {"twin": {0: -1.5}}})
-    table.loc[table["step"] != ANSWER, "logprob"] = -50.0
+    table.loc[(table["kind"] == "twin") & (table["step"] < ANSWER), "logprob"] -= 0.5
+    table.loc[table["step"] > ANSWER, "logprob"] = -50.0
     found = run.per_sample(table)
-    assert value(found, "twin") == pytest.approx(-1.5)
-    assert value(found, "logprob") == pytest.approx(-0.1)
+    assert value(found, "twin") == pytest.approx(-1.5 - 0.5 * ANSWER)
+    assert value(found, "logprob") == pytest.approx(-0.1 * (ANSWER + 1))
 
 
 def test_all_tokens_of_a_longer_answer_count(run):
-    answers = run.answers.assign(answer_step=1, answer_last_step=2)
+    answers = run.answers.assign(answer_step=1, answer_last_step=3)
     table = told({"s0": {"twin": {0: -1.5}}})
-    table.loc[(table["kind"] == "twin") & (table["step"] == 1), "logprob"] -= 0.5
+    table.loc[(table["kind"] == "twin") & (table["step"] == 3), "logprob"] -= 0.5
     own = effects(table, answers)["s0"]
-    assert own.logprob == pytest.approx(-0.2)
+    assert own.logprob == pytest.approx(-0.4)
     assert own.at("twin", [0]).item() == pytest.approx(-2.0)
 
 

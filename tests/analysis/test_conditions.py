@@ -127,16 +127,27 @@ def test_whether_the_other_images_own_target_meets_the_sources(case):
     assert (table.loc[table["measure"] == "shares_target", "layer"] == conditions.NO_LAYER).all()
 
 
-def test_an_image_that_is_not_asked_the_query_shares_no_target(case):
+@pytest.mark.parametrize(("there", "met"), [(("object_0", "object_1"), 1), (("object_1",), 0), ((), 0)])
+def test_an_image_that_is_not_asked_in_these_words_shares_where_any_of_its_objects_lies(case, there, met):
+    """What the words would be about there is not known; object_0 lies on the sources' target, object_1 does not."""
     own = case.nodes[GRID]
-    samples = case.study.samples[case.study.samples["sample_id"] != "image_01-q0"]
-    other = ["image_01.png"] * own.sizes["sample"]
-    table = scored(
-        case, control(own, "other_image", other_weights(case), 1, other), study=replace(case.study, samples=samples)
-    )
-    shared = donors(case, table)
-    assert shared["image_00-q0"] == 0
-    assert shared["image_00-q1"] == 1
+    samples = case.study.samples.assign(query=case.study.samples["query_id"])
+    samples = samples[samples["sample_id"] != "image_01-q0"]
+    samples.loc[samples["image"] == "image_01.png", "target_object"] = ""
+    objects = case.study.objects
+    objects = objects[(objects["image"] != "image_01.png") | objects["object_id"].isin(there)]
+    shown = ["like:image_00.png:image_01.png"] * own.sizes["sample"]
+    controls = control(own, "other_image", other_weights(case), 1, shown)
+    shared = donors(case, scored(case, controls, study=replace(case.study, samples=samples, objects=objects)))
+    assert shared["image_00-q0"] == met
+
+
+def test_an_image_whose_size_is_not_known_may_share_any_cell(case):
+    own = case.nodes[GRID]
+    controls = control(own, "other_image", other_weights(case), 1, ["image_99.png"] * own.sizes["sample"])
+    new = case.study.objects.iloc[:1].assign(image="image_99.png")
+    study = replace(case.study, objects=pd.concat([case.study.objects, new]))
+    assert set(donors(case, scored(case, controls, study=study))) == {1}
 
 
 def test_controls_are_numbered_by_their_names(case):

@@ -281,8 +281,7 @@ def test_differences_are_paired_by_image_with_scipys_interval(run, made):
     rows = study.samples[study.samples["split"] == "evaluate"]
 
     def pooled(name):
-        one = node["attention"].sel(sample=name).max("head")
-        return np.mean([area(study, name, one.sel(layer=layer)) for layer in range(LAYERS)])
+        return area(study, name, node["attention"].sel(sample=name).mean(("layer", "head")))
 
     values = rows.assign(value=own.set_index("sample_id")["auroc"].loc[rows["sample_id"]].to_numpy())
     values["value"] -= [pooled(name) for name in rows["sample_id"]]
@@ -294,7 +293,7 @@ def test_differences_are_paired_by_image_with_scipys_interval(run, made):
     assert row["difference"] == pytest.approx(by_image.mean())
     # The order of sums decides ties of resampled means, which BCa counts.
     assert (row["difference_low"], row["difference_high"]) == pytest.approx(tuple(interval), abs=2e-3)
-    assert np.isnan(row_of(methods, "all heads, max")["difference"])
+    assert np.isnan(row_of(methods, "all heads together")["difference"])
     assert np.isnan(row_of(methods, "Gaussian")["over_gaussian"])
 
 

@@ -389,10 +389,11 @@ def test_the_command_perturbs_one_targeted_sample_an_image_in_the_band_of_layers
     ran = CliRunner().invoke(app, command(run, tmp_path / "made/causal.parquet"))
     assert ran.exit_code == 0, ran.output
     made = pd.read_parquet(tmp_path / "made/causal.parquet")
-    assert made["sample_id"].unique().tolist() == ["a-q0", "b-q1"]
+    chosen = made["sample_id"].unique().tolist()
+    assert chosen == ["a-q1", "b-q0"]  # b is drawn first
     # of 6 layers the middle ones are 2 and 3: 11/36 and 25/36 of 6, rounded
     expected = run.intervene(
-        ["a-q0", "b-q1"], Causal(regions=(1, 2), checks=("occlusion", "knockout")), layers=[2, 3], batch_size=96
+        chosen, Causal(regions=(1, 2), checks=("occlusion", "knockout")), layers=[2, 3], batch_size=96
     )
     pd.testing.assert_frame_equal(made, expected, check_exact=True)
     assert "2 samples to perturb, the shard has 2 images" in (tmp_path / "made/causal.log").read_text()
@@ -408,5 +409,10 @@ def test_the_command_tells_of_samples_without_a_map(run, tmp_path):
     arguments[arguments.index(str(run.maps))] = str(other)
     ran = CliRunner().invoke(app, arguments)
     assert ran.exit_code == 0, ran.output
-    assert pd.read_parquet(tmp_path / "causal.parquet")["sample_id"].unique().tolist() == ["a-q2"]
-    assert "1 more have no finite map, and no rows: a-q0" in (tmp_path / "causal.log").read_text()
+    made = pd.read_parquet(tmp_path / "causal.parquet").set_index("sample_id")
+    assert set(made.index) == {"a-q2", "a-q0"}
+    assert made.loc["a-q0", "kind"] == "none"
+    assert np.isnan(made.loc["a-q0", "logprob"]), (
+        "declared, and counted by the analysis as without an answer or a score"
+    )
+    assert "1 more have no finite map, and are told as such: a-q0" in (tmp_path / "causal.log").read_text()

@@ -11,36 +11,46 @@ DEFAULT = Causal()
 
 
 def study_of(tmp_path, *rows):
-    """Rows of (sample_id, image, query_type, target_object, condition)."""
+    """Rows of (sample_id, image, query_type, target_object, condition); the query is what the id ends in."""
     columns = ["sample_id", "image", "query_type", "target_object", "condition"]
-    return Study(tmp_path, pd.DataFrame(rows, columns=columns), pd.DataFrame())
+    samples = pd.DataFrame(rows, columns=columns)
+    return Study(tmp_path, samples.assign(query_id=samples["sample_id"].str.split("-").str[-1]), pd.DataFrame())
 
 
-def test_the_types_take_turns_and_then_the_samples_within_them(tmp_path):
+def test_types_and_the_queries_within_them_are_chosen_evenly_however_the_study_repeats(tmp_path):
+    """Every fourth image has another design, as in the demo, and every query must have its share all the same."""
     rows = [
-        (f"{image}-{name}", image, query_type, "object_0", "")
-        for image in ("i", "h", "g", "f", "e", "d")  # the table's order counts, not that of names
-        for name, query_type in (("c0", "counting"), ("s0", "spatial"), ("s1", "spatial"), ("c1", "counting"))
+        (f"{number:02d}-{name}", f"{number:02d}.png", query_type, "object_0" if number % 4 in targeted else "", "")
+        for number in range(48)
+        for name, query_type, targeted in (
+            *(("q0", "counting", range(4)), ("q3", "recognition", (0, 1)), ("q4", "recognition", (0, 2))),
+            *(("q6", "spatial", range(4)), ("q7", "spatial", range(4))),
+        )
     ]
-    assert causal_samples(study_of(tmp_path, *rows), DEFAULT) == ["i-c0", "h-s0", "g-c1", "f-s1", "e-c0", "d-s0"]
+    chosen = causal_samples(study_of(tmp_path, *rows), DEFAULT)
+    assert [name.split("-")[0] for name in chosen] == [f"{number:02d}" for number in range(48)], (
+        "one an image, in order"
+    )
+    counts = pd.Series([name.split("-")[1] for name in chosen]).value_counts()
+    assert 15 <= counts["q0"] <= 17
+    assert abs(counts["q3"] - counts["q4"]) <= 3
+    assert abs(counts["q6"] - counts["q7"]) <= 1
+    assert 14 <= counts["q3"] + counts["q4"] <= 17
 
 
-def test_a_type_that_an_image_has_no_targeted_sample_of_gives_its_turn_to_the_next(tmp_path):
+def test_the_order_of_the_table_changes_no_choice(tmp_path):
+    rows = [
+        (f"{image}-{name}", image, name, "object_0", "") for image in "abcdefgh" for name in ("counting", "spatial")
+    ]
+    assert set(causal_samples(study_of(tmp_path, *rows), DEFAULT)) == set(
+        causal_samples(study_of(tmp_path, *rows[::-1]), DEFAULT)
+    )
+
+
+def test_images_without_a_target_have_no_sample(tmp_path):
     rows = [
         ("a-1", "a", "counting", "", ""),
-        ("a-2", "a", "spatial", "object_0", ""),
-        ("b-1", "b", "counting", "object_0", ""),
-        ("b-2", "b", "recognition", "object_0", ""),
-        ("c-1", "c", "counting", "object_0", ""),
-    ]
-    # counting, recognition, spatial: a has neither of the first two; c's turn is spatial, then counting again
-    assert causal_samples(study_of(tmp_path, *rows), DEFAULT) == ["a-2", "b-2", "c-1"]
-
-
-def test_images_without_a_target_have_no_sample_but_keep_their_number(tmp_path):
-    rows = [
-        ("a-1", "a", "counting", "", ""),
-        ("b-1", "b", "counting", "object_0", ""),
+        ("b-1", "b", "counting", "", ""),
         ("b-2", "b", "spatial", "object_0", ""),
     ]
     assert causal_samples(study_of(tmp_path, *rows), DEFAULT) == ["b-2"]

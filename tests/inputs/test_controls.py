@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from attention_atlas.config import Controls, Settings
+from attention_atlas.errors import AtlasError
 from attention_atlas.inputs import conditions, controls, scenes
 from attention_atlas.inputs.control_pictures import picture
 from attention_atlas.inputs.study import BOX, Study
@@ -74,7 +75,7 @@ def test_a_generic_query_is_asked_once_an_image(study):
     )
 
 
-def test_a_paraphrase_is_that_of_the_first_expression_that_matches_the_whole_query(study):
+def test_a_paraphrase_is_that_of_the_expression_that_matches_the_whole_query(study):
     rows = made(study, "paraphrase")
     assert rows["a-q1.paraphrase"]["query"] == "How many red shapes are there?"
     assert rows["a-q3.paraphrase"]["query"] == "Does the image show a purple shape?"
@@ -199,3 +200,9 @@ def test_the_digest_changes_with_what_controls_depend_on_and_with_nothing_else(s
     study.objects["line"] += 1
     assert controls.digest(study, {"a.png"}, others) == first
     assert len(first) == len(hashlib.sha256(b"").hexdigest()) // 4
+
+
+def test_a_query_that_two_expressions_match_is_refused(study):
+    both = {"How many .*": "x", ".*image.*": "y"}
+    with pytest.raises(AtlasError, match=r"How many red shapes.*is matched by .* and .*; make them exclusive"):
+        made(study, "paraphrase", paraphrases=both)

@@ -160,7 +160,6 @@ def test_expected_answers_may_be_any_spelling_or_none(folder, expected):
         ({"sample_id": "../a"}, ["sample_id '../a'"]),
         ({"sample_id": "a b"}, ["sample_id 'a b'"]),
         ({"query_id": ""}, ["query_id is empty"]),
-        ({"image": "without:a.png"}, ["image 'without:a.png' contains ':'", "rename the file"]),
         ({"query": ""}, ["query is empty"]),
         ({"query": " \t"}, ["query is empty"]),
         ({"query": "Is <|image_pad|> here?"}, ["'<|image_pad|>'", "'Is <|image_pad|> here?'"]),
@@ -185,6 +184,12 @@ def test_a_sample_out_of_order_is_told_with_line_and_value(folder, change, told)
     line = only_problem(folder)
     assert line.startswith("samples.csv, line 3: ")
     assert all(part in line for part in told), line
+
+
+def test_an_image_is_not_named_as_pictures_made_of_images_are(folder):
+    write_tables(folder, [{**SAMPLE, "image": "without:a.png"}])
+    with pytest.raises(AtlasError, match=r"line 2: image 'without:a.png' contains ':'.* rename the file"):
+        read_study(folder, QUERY_TYPES, images=())
 
 
 @pytest.mark.parametrize(

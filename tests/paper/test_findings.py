@@ -113,7 +113,7 @@ CONDITION = {
     **{"found": 1.0, "accuracy": 0.94, "accuracy_low": 0.81, "accuracy_high": 0.98, "n_accuracy": 35},
     **{"same_answer": 0.97, "same_answer_low": 0.85, "same_answer_high": 0.99, "entropy": 3.7, "entropy_low": 3.6},
     **{"entropy_high": 3.8, "js_divergence": 0.0123, "js_divergence_low": 0.01, "js_divergence_high": 0.02},
-    **{"measure": "entropy", "interval_note": ""},
+    **{"measure": "entropy", "interval_note": "", "n_same_answer": 34},
 }
 BLANK = {**CONDITION, "condition": "blank", "accuracy": np.nan, "accuracy_low": np.nan, "accuracy_high": np.nan}
 ROWS = {
@@ -231,9 +231,11 @@ def test_each_finding_has_its_number_interval_n_and_verdict(folder):
         "sinks 0.75, relative 0.81), n = 48; to the nearest baseline, the centred Gaussian, 0.083 [0.041, 0.124], "
         "image "
         "by image.",
-        "Contrasts, tests of difference, gaussian data: at most 0.062 false alarms in 2000 simulated datasets of this "
+        "Contrasts, tests of difference, gaussian data: a share of at most 0.062 false alarms in 2000 simulated "
+        "datasets of this "
         "study's size and spread (counting_vs_spatial); every test passes the gate.",
-        "Causal checks, tests of difference, resampled data: at most 0.081 false alarms in 2000 simulated datasets "
+        "Causal checks, tests of difference, resampled data: a share of at most 0.081 false alarms in 2000 simulated "
+        "datasets "
         "of this "
         "study's size and spread (attribute, knockout); fails: attribute, knockout.",
     ):
@@ -318,9 +320,10 @@ def test_methods_of_choosing_heads_and_conditions_have_a_sentence_each(folder):
     for part in (
         "AUROC against the target on images of the split evaluate: **selected heads** (L4H2, L5H0) 0.87 [0.84, 0.90], "
         "n = 24, 95 % of the sets [0.61, 0.79], p = 0.0010 that such a set is as good as the selected heads, 0.123 "
-        "[0.091, 0.157] to the max over all heads; **LocalizationHeads**: not evaluated (5 image(s); an interval needs "
+        "[0.091, 0.157] to the mean over all heads of every layer; **LocalizationHeads**: not evaluated (5 image(s); "
+        "an interval needs "
         "6).",
         "**Control twin**: accuracy 0.94 [0.81, 0.98] (q1, n = 35).",
-        "**Blank**: share of images whose answer stays the same 0.97 [0.85, 0.99] (q1, n = 35).",
+        "**Blank**: share of images whose answer stays the same 0.97 [0.85, 0.99] (q1, n = 34).",
     ):
         assert part in text, part

@@ -30,7 +30,7 @@ def values_of(name, rows, seed=0):
     whole = [*("num_cells", "samples", "failed", "no_answer", "undefined", "other_conditions", "n", "n_accuracy")]
     whole += ["layer", "step", "layer_of_min", "modal_layer", "shown_layer"]
     whole += ["n_first", "n_second", "datasets", "rejections", "tests", "head", "number", "n_select"]
-    for column in [*whole, "cluster", "cells", "n_chance", "n_attention", "n_cause", "left_out"]:
+    for column in [*whole, "cluster", "cells", "n_chance", "n_attention", "n_cause", "left_out", "n_same_answer"]:
         if column in frame:
             frame[column] = random.integers(2, 40, rows)
     texts = {

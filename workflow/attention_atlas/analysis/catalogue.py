@@ -37,7 +37,14 @@ STEPS = {
     "ground": Step(
         (
             *("analysis.grounding_tables", "analysis.grounding", "analysis.corrections", "analysis.targets"),
-            *("analysis.corrected_maps", "analysis.focus", "analysis.pooling", "inputs.conditions", "inputs.study"),
+            *(
+                "analysis.corrected_maps",
+                "analysis.focus",
+                "analysis.pooling",
+                "inputs.conditions",
+                "cells",
+                "inputs.study",
+            ),
         ),
         ("pooling", "query_types"),
     ),
@@ -52,7 +59,7 @@ STEPS = {
         (
             *("analysis.conditions", "analysis.contrasts", "analysis.corrections", "analysis.focus"),
             *("analysis.grounding", "analysis.pooling", "analysis.corrected_maps", "analysis.targets"),
-            *("inputs.conditions", "inputs.study"),
+            *("inputs.conditions", "cells", "inputs.study"),
         ),
         ("pooling", "query_types"),
     ),
@@ -60,7 +67,7 @@ STEPS = {
         (
             *("analysis.head_tables", "analysis.head_scores", "analysis.heads", "analysis.corrections"),
             *("analysis.focus", "analysis.grounding", "analysis.pooling", "analysis.statistics"),
-            *("analysis.corrected_maps", "analysis.targets", "inputs.study", "store"),
+            *("analysis.corrected_maps", "analysis.targets", "cells", "inputs.study", "store"),
         ),
         ("heads", "query_types", "statistics"),
     ),

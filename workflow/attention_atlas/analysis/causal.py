@@ -112,8 +112,9 @@ def read_interventions(paths: Iterable[Path]) -> pd.DataFrame:
 def effects(interventions: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Effects]:
     """The effects on each perturbed sample's answer, by sample id.
 
-    `interventions` has a row a token: sample_id, kind, index, step, logprob (nats); a perturbation is known where all
-    steps of the answer are, and fails where one is NaN or missing. Refuses rows that occur twice and unknown kinds.
+    `interventions` has a row a token: sample_id, kind, index, step, logprob (nats). The score is the log-probability of
+    all that was said up to the answer's last token: "There is" already tells of one. A perturbation is known where all
+    these steps are, and fails where one is NaN or missing. Refuses rows that occur twice and unknown kinds.
     """
     check_interventions(interventions)
     interventions = interventions.astype({"sample_id": str, "kind": str})
@@ -122,11 +123,11 @@ def effects(interventions: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Eff
     if unknown:
         told = ", ".join(unknown[:5])
         raise AtlasError(f"interventions: {len(unknown)} sample(s) are not of this run ({told}); make them again")
-    first, last = spans.loc[interventions["sample_id"]].to_numpy().T
-    said = interventions["step"].between(first, last)
+    last = spans.loc[interventions["sample_id"], "answer_last_step"].to_numpy()
+    said = interventions["step"] <= last
     logprob = interventions["logprob"].astype(float).where(said)
     sums = interventions.assign(logprob=logprob).groupby(KEYS)["logprob"].agg(["sum", "count"]).reset_index()
-    length = (spans["answer_last_step"] - spans["answer_step"] + 1).loc[sums["sample_id"]].to_numpy()
+    length = (spans["answer_last_step"] + 1).loc[sums["sample_id"]].to_numpy()
     sums["score"] = sums["sum"].where(sums["count"] == length)
     found = spans["answer_step"] >= 0
     return {

@@ -6,12 +6,12 @@ import pandas as pd
 
 from attention_atlas.analysis.statistics import MeanInterval, mean_intervals, proportion_interval
 from attention_atlas.analysis.summaries import Run, interval_columns, note_of
-from attention_atlas.inputs.conditions import source_of
+from attention_atlas.inputs.conditions import AT_FIRST_STEP, source_of
 
 COLUMNS = [
     *("query_id", "query_type", "condition", "samples", "failed", "n", "found"),
     *(f"{name}{end}" for name in ("accuracy", "same_answer") for end in ("", "_low", "_high")),
-    "n_accuracy",
+    *("n_accuracy", "n_same_answer"),
     *(f"{name}{end}" for name in ("entropy", "js_divergence") for end in ("", "_low", "_high")),
     *("measure", "interval_note"),
 ]
@@ -22,8 +22,8 @@ def condition_summary(run: Run, scores: pd.DataFrame, samples: pd.DataFrame, ans
     """A row per query and condition: answers, entropy of the maps and divergence from the samples own; with intervals.
 
     `scores` is the table of the controls' maps, `samples` and `answers` are those of the controls. same_answer: the
-    share of images whose answer is that of the study's own sample; n: images with a map; n_accuracy: with a right
-    answer that is known.
+    share of images whose answer is that of the study's own sample, of n_same_answer that have both; n: images with a
+    map; n_accuracy: with a right answer that is known.
     """
     asked = described(run, samples, answers)
     maps = scores.astype({"sample_id": str, "condition": str, "measure": str}).merge(
@@ -53,6 +53,7 @@ def row_of(run: Run, query_id: str, condition: str, asked: pd.DataFrame, maps: p
     statistics = run.settings["statistics"]
     judged = asked[asked["correct"] >= 0]
     both = asked[(asked["answer_found"] == 1) & (asked["answer_found_own"] == 1)]
+    both = both if condition not in AT_FIRST_STEP else both.iloc[:0]  # another question has another answer
     same = (both["answer_text"] == both["answer_text_own"]).astype(float).groupby(both["image"]).mean()
     accuracy = proportion_interval(judged.groupby("image")["correct"].mean(), statistics)
     same_answer = proportion_interval(same, statistics)
@@ -68,6 +69,7 @@ def row_of(run: Run, query_id: str, condition: str, asked: pd.DataFrame, maps: p
         "found": (asked["answer_found"] == 1).mean(),
         **interval_columns("accuracy", accuracy),
         "n_accuracy": accuracy.n,
+        "n_same_answer": same_answer.n,
         **interval_columns("same_answer", same_answer),
         **{key: part for name, interval in of_maps.items() for key, part in interval_columns(name, interval).items()},
         "measure": run.measure,

@@ -4,6 +4,7 @@ The unit of pairing is the source sample: a control's own picture may be another
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from attention_atlas.analysis import corrections, focus, grounding
 from attention_atlas.analysis.contrasts import centre_shift, js_divergence
 from attention_atlas.analysis.corrected_maps import cells_of
 from attention_atlas.analysis.pooling import pool_heads
-from attention_atlas.analysis.targets import covers
+from attention_atlas.analysis.targets import cover_of, covers
 from attention_atlas.inputs.conditions import image_of, source_of
 from attention_atlas.inputs.study import Study
 
@@ -22,6 +23,8 @@ FOCUS = ("entropy", "entropy_normalised")
 OTHER_IMAGE = "other_image"
 # Layer of a measure that is not of a map.
 NO_LAYER = -1
+# Of an image whose size is not known: whatever the target, it may be there.
+ALL_CELLS = np.array(True)
 Nodes = Mapping[str, xr.Dataset]
 
 
@@ -33,7 +36,8 @@ def condition_scores(own: Nodes, controls: Nodes, study: Study, how: str) -> pd.
     on its source's target; shares_target (layer -1): 1 where the target that the other image has for the same query
     shares a cell with the source's, else 0. Where a source has no map on the same grid: entropies alone.
     """
-    parts = [part for grid, node in with_maps(controls) for part in node_parts(own.get(grid), node, study, how)]
+    sizes = image_sizes(own)
+    parts = [part for grid, node in with_maps(controls) for part in node_parts(own.get(grid), node, study, how, sizes)]
     if not parts:
         kinds = {"sample_id": object, "condition": object, "number": int, "layer": int, "measure": object}
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in {**kinds, "value": float}.items()})
@@ -72,7 +76,16 @@ def described(node: xr.Dataset) -> pd.DataFrame:
     )
 
 
-def node_parts(own: xr.Dataset | None, node: xr.Dataset, study: Study, how: str) -> Iterator[pd.DataFrame]:
+def image_sizes(nodes: Nodes) -> dict[str, tuple[int, int]]:
+    """(height, width) in pixels of the images that step maps are of."""
+    names = ("image", "image_height", "image_width")
+    rows = (row for node in nodes.values() for row in zip(*(node[name].values for name in names), strict=True))
+    return {str(image): (int(height), int(width)) for image, height, width in rows}
+
+
+def node_parts(
+    own: xr.Dataset | None, node: xr.Dataset, study: Study, how: str, sizes: Mapping[str, tuple[int, int]]
+) -> Iterator[pd.DataFrame]:
     """The rows of the controls of one grid."""
     keys, layers = described(node), node["layer"].values
     yield rows(keys, layers, pooled_focus(node, how))
@@ -95,7 +108,8 @@ def node_parts(own: xr.Dataset | None, node: xr.Dataset, study: Study, how: str)
     scores = {"auroc": grounding.auroc(maps[aimed], c), "enrichment": grounding.enrichment(maps[aimed], c)}
     yield rows(keys[aimed], layers, scores)
     elsewhere = aimed & (keys["condition"] == OTHER_IMAGE).to_numpy()
-    shared = shares_target(source.isel(sample=elsewhere), node.isel(sample=elsewhere), cover[elsewhere], study)
+    others = source.isel(sample=elsewhere), node.isel(sample=elsewhere)
+    shared = shares_target(*others, cover[elsewhere], study, sizes)
     yield rows(keys[elsewhere], np.array([NO_LAYER]), {"shares_target": shared[:, None]})
 
 
@@ -111,23 +125,32 @@ def pooled_map(node: xr.Dataset, how: str) -> np.ndarray:
     return corrections.pooled(cells_of(node, "attention"), node["vision_mass"].values, how)
 
 
-def shares_target(source: xr.Dataset, node: xr.Dataset, cover: np.ndarray, study: Study) -> np.ndarray:
-    """1 where the target of the source's query on the control's image shares a cell with the source's own, else 0.
+def shares_target(
+    source: xr.Dataset, node: xr.Dataset, cover: np.ndarray, study: Study, sizes: Mapping[str, tuple[int, int]]
+) -> np.ndarray:
+    """1 where what the source's question is about may lie in its target's cells of the control's image too, else 0.
 
-    0 too where that image is not asked the query, or has no target for it.
+    That is the target of the same question on that image, where it is asked there in the same words; else, what the
+    words would mean there being unknown, any of its objects. `sizes` are (height, width) of images; 1 where unknown.
     """
     asked = study.samples[study.samples["condition"] == ""]
+    targets = asked.groupby(["image", "query"])["target_object"].first()
+    words = asked.set_index("sample_id")["query"].loc[source["sample"].values.astype(str)]
+    grid = (node.sizes["row"], node.sizes["col"])
+
+    @cache
+    def cells(image: str, query: str) -> np.ndarray:
+        objects = study.objects[study.objects["image"] == image]
+        if (image, query) in targets.index:
+            objects = objects[objects["object_id"].isin(targets[image, query].split("+"))]
+        if objects.empty:
+            return np.zeros(grid[0] * grid[1], dtype=bool)
+        return grounding.target_set(cover_of(study, objects, sizes[image], grid)) if image in sizes else ALL_CELLS
+
     shown = [image_of(name) for name in node["image"].values]
-    wanted = pd.DataFrame({"place": np.arange(len(cover)), "image": shown, "query_id": source["query_id"].values})
-    donors = wanted.astype({"image": str, "query_id": str}).merge(asked, on=["image", "query_id"])
-    places = donors["place"].to_numpy()
-    named = node.isel(sample=places).assign_coords(sample=donors["sample_id"].to_numpy())
-    theirs = covers(study, named.assign(image=("sample", donors["image"].to_numpy())))
-    aimed = np.isfinite(theirs).all(axis=-1)
-    met = (grounding.target_set(theirs[aimed]) & grounding.target_set(cover[places[aimed]])).any(axis=-1)
-    shared = np.zeros(len(cover))
-    np.maximum.at(shared, places[aimed], met)
-    return shared
+    theirs = [cells(image, query) for image, query in zip(shown, words, strict=True)]
+    own = grounding.target_set(cover)
+    return np.array([float((mine & other).any()) for mine, other in zip(own, theirs, strict=True)])
 
 
 def rows(keys: pd.DataFrame, layers: np.ndarray, values: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ TOGETHER, GAUSSIAN, UNIFORM = "all heads together", "Gaussian", "uniform"
 METHODS = (SELECTED, RANDOM, *POOLED.values(), TOGETHER, LOCALIZATION, VEA, GAUSSIAN, UNIFORM)
 CHOSEN = (SELECTED, RANDOM, LOCALIZATION, VEA)
 # What every method's AUROC is held against, image by image.
-COMPARED = {"difference": POOLED["max"], "over_gaussian": GAUSSIAN}
+COMPARED = {"difference": TOGETHER, "over_gaussian": GAUSSIAN}
 # Random sets whose maps are in memory together: bounds memory, changes no number.
 SETS_AT_ONCE = 128
 NO_RANDOM = dict.fromkeys(("random_low", "random_high", "p"), np.nan)

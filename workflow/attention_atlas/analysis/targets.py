@@ -6,6 +6,7 @@ import xarray as xr
 from PIL import Image
 
 from attention_atlas.analysis.grounding import box_coverage, cell_cover
+from attention_atlas.cells import cell_edges
 from attention_atlas.inputs.study import BOX, Study
 
 
@@ -22,14 +23,19 @@ def covers(study: Study, node: xr.Dataset) -> np.ndarray:
         target = named.get(name, "")
         if not target:
             continue
-        sample = node[["image", "image_height", "image_width", "row_edge", "col_edge"]].isel(sample=number)
+        sample = node[["image", "image_height", "image_width"]].isel(sample=number)
         key = (str(sample["image"].item()), target)
         if key not in known:
             size = int(sample["image_height"]), int(sample["image_width"])
-            pixels = union(study, study.targets(name), *size)
-            known[key] = cell_cover(pixels, sample["row_edge"].values, sample["col_edge"].values).ravel()
+            known[key] = cover_of(study, study.targets(name), size, (node.sizes["row"], node.sizes["col"]))
         found[number] = known[key]
     return found
+
+
+def cover_of(study: Study, objects: pd.DataFrame, size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
+    """The cover of each cell of a grid (rows, cols) by objects of an image of `size` (height, width): (row x col,)."""
+    edges = (cell_edges(cells, pixels) for cells, pixels in zip(grid, size, strict=True))
+    return cell_cover(union(study, objects, *size), *edges).ravel()
 
 
 def union(study: Study, objects: pd.DataFrame, height: int, width: int) -> np.ndarray:

@@ -146,3 +146,11 @@ def as_rows(subject: Subject, labels: list[Label], logprobs: np.ndarray) -> pd.D
 def batched(items: Iterator[T], size: int) -> Iterator[list[T]]:
     """Items in lists of `size`, made only when they are needed."""
     return iter(lambda: list(islice(items, size)), [])
+
+
+def with_unmapped(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The table with a row for each declared sample that has no map to go by: unperturbed, its score missing."""
+    if not names:
+        return table
+    rows = pd.DataFrame({"sample_id": names, "kind": "none", "index": 0, "step": 0, "logprob": np.nan})
+    return pd.concat([table, rows.astype(table.dtypes.to_dict())], ignore_index=True)

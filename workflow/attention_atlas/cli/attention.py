@@ -101,7 +101,7 @@ def intervene(
     with logged(log) as logger:
         from attention_atlas.analysis import causal_subjects
         from attention_atlas.analysis.step_maps import read
-        from attention_atlas.attention.interventions import intervene_shard
+        from attention_atlas.attention.interventions import intervene_shard, with_unmapped
         from attention_atlas.config import Causal, Extraction, ModelEntry, checked
         from attention_atlas.inputs.causal_samples import causal_samples
         from attention_atlas.inputs.study import read_study
@@ -117,7 +117,7 @@ def intervene(
         logger.info("%d samples to perturb, the shard has %d images", len(subjects), images)
         without = sorted(set(wanted) - {subject.sample_id for subject in subjects})
         if without:
-            logger.warning("%d more have no finite map, and no rows: %s", len(without), ", ".join(without))
+            logger.warning("%d more have no finite map, and are told as such: %s", len(without), ", ".join(without))
         with shown_progress(logger, f"{study.name} x {model}, perturbations of {shard_maps.stem}") as progress:
             table = intervene_shard(
                 asked,
@@ -129,6 +129,7 @@ def intervene(
                 causal_subjects.window(maps, causal.layers, sections["bands"]),
                 progress,
             )
+        table = with_unmapped(table, without)
         write_table(table, output)
         logger.info("%d log-probabilities, %d missing", len(table), table["logprob"].isna().sum())
 

@@ -1,5 +1,7 @@
 """Samples of the causal checks: which ones are perturbed, and what a perturbation has to know of each."""
 
+import hashlib
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,22 +32,24 @@ class Subject:
 def causal_samples(study: Study, causal: Causal) -> list[str]:
     """The ids of the samples to perturb: those that the settings name, or one an image.
 
-    Of image number i, in the order of the samples table, the query type number i mod T (of the T types with targets,
-    by name), or the next one that the image has a targeted sample of; among several such samples number i // T in
-    turn. Images without a targeted sample have none, controls (rows with a condition) are left out. Raises AtlasError
-    for ids that the study does not have.
+    Image by image, in an order that a hash of their names draws, the query type with targets that was chosen least so
+    far, and of its queries the one chosen least (of equal ones the first by name): a design that repeats from image to
+    image cannot fall in step with the turns. Images without a targeted sample have none, controls (rows with a
+    condition) are left out. Raises AtlasError for ids that the study does not have.
     """
     if causal.samples:
         return named_samples(study, causal.samples)
     samples = study.samples[study.samples["condition"] == ""]
     targeted = samples[samples["target_object"] != ""]
-    types = sorted(targeted["query_type"].unique())
-    by_image = targeted.groupby("image")
-    return [
-        taking_turns(by_image.get_group(image), types, number)
-        for number, image in enumerate(samples["image"].unique())
-        if image in by_image.groups
-    ]
+    by_image = {str(image): rows for image, rows in targeted.groupby("image")}
+    chosen: Counter[tuple[str, ...]] = Counter()
+    picked = {image: least_chosen(by_image[image], chosen) for image in sorted(by_image, key=drawn)}
+    return [picked[image] for image in samples["image"].unique() if image in picked]
+
+
+def drawn(image: str) -> bytes:
+    """The place of an image in the order in which samples are chosen."""
+    return hashlib.sha256(image.encode()).digest()
 
 
 def named_samples(study: Study, names: tuple[str, ...]) -> list[str]:
@@ -58,9 +62,9 @@ def named_samples(study: Study, names: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def taking_turns(samples: pd.DataFrame, types: list[str], number: int) -> str:
-    """The sample of image `number` whose type's, and among its samples of that type whose own, turn it is."""
-    turn, first = divmod(number, len(types))
-    of_type = {name: rows["sample_id"].tolist() for name, rows in samples.groupby("query_type")}
-    own = next(of_type[name] for name in (*types[first:], *types[:first]) if name in of_type)
-    return own[turn % len(own)]
+def least_chosen(samples: pd.DataFrame, chosen: Counter[tuple[str, ...]]) -> str:
+    """The sample of an image whose type, then whose query, was chosen least; it is counted in `chosen`."""
+    rows = samples.sort_values(["query_type", "query_id"], kind="stable").to_dict("records")
+    best = min(rows, key=lambda row: (chosen[(row["query_type"],)], chosen[row["query_type"], row["query_id"]]))
+    chosen.update([(best["query_type"],), (best["query_type"], best["query_id"])])
+    return str(best["sample_id"])

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from attention_atlas.config import Controls
+from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.conditions import RANDOM_WEIGHTS
 from attention_atlas.inputs.shards import EXTRACTED_COLUMNS
 from attention_atlas.inputs.study import Study
@@ -76,12 +77,17 @@ def control(sample: pd.Series, condition: str, image: str, query: str, number: i
 
 
 def paraphrased(query: str, paraphrases: Mapping[str, str]) -> str | None:
-    """The other wording of a query by the first expression that matches all of it; None where none does."""
-    for expression, replacement in paraphrases.items():
-        found = re.fullmatch(expression, query)
-        if found:
-            return found.expand(replacement)
-    return None
+    """The other wording of a query by the expression that matches all of it; None where none does.
+
+    Raises AtlasError where several do: which was meant must not hang on their order.
+    """
+    found = {expression: match for expression in paraphrases if (match := re.fullmatch(expression, query))}
+    if len(found) > 1:
+        raise AtlasError(
+            f"controls.paraphrases: {query!r} is matched by {' and '.join(map(repr, sorted(found)))}; "
+            "make them exclusive"
+        )
+    return next((match.expand(paraphrases[expression]) for expression, match in found.items()), None)
 
 
 def rows_with_random_weights(rows: Iterable[Row]) -> list[Row]:

@@ -21,6 +21,8 @@ from attention_atlas.inputs.twins import control_objects
 
 # Places that are drawn for one region of the target's size; the first that leaves the target free is taken.
 DRAWS = 100
+# A place that meets more of the target than this share of it is no control: it is not used.
+MOST_OVERLAP = 0.1
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ def counterfactuals(picture: Picture, subject: Subject, causal: Causal) -> Itera
     target, colour = picture.mask_of(subject.targets), picture.background
     rng = generator(causal.seed, subject.sample_id, "random_region")
     for number in range(1, causal.random_regions + 1):
-        yield Perturbed("random_region", number, painted(picture.pixels, moved(target, rng), colour))
+        elsewhere = moved(target, rng)
+        if (elsewhere & target).sum() <= MOST_OVERLAP * target.sum():
+            yield Perturbed("random_region", number, painted(picture.pixels, elsewhere, colour))
 
 
 def twin(picture: Picture, names: Iterable[str]) -> np.ndarray:

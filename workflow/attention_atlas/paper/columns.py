@@ -88,6 +88,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *with_interval("accuracy"),
         "n_accuracy",
         *with_interval("same_answer"),
+        "n_same_answer",
         *with_interval("entropy"),
         *with_interval("js_divergence"),
         *("measure", "interval_note"),
@@ -142,7 +143,7 @@ INTEGERS = frozenset(
         *("layer", "step", "layer_of_min", "modal_layer", "shown_layer"),
         *("n_first", "n_second", "datasets", "rejections", "tests"),
         *("cluster", "cells", "n_chance", "n_attention", "n_cause"),
-        *("head", "number", "n_select", "left_out"),
+        *("head", "number", "n_select", "left_out", "n_same_answer"),
     ]
 )
 # Written with one decimal more: a p value of 0.0004 is not one of 0.

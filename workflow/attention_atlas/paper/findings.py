@@ -101,13 +101,14 @@ def claim_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
     """Each claim with what it was in the original and how it reads here."""
     for row in contrasts[contrasts["claim"] != ""].to_dict("records"):
         reading = row["reading"] or row["verdict"]
-        yield f"**{row['claim'].capitalize()}** (original: {row['original']}). {tested(row)} **{reading}**{why(row)}."
+        claim = f"**{row['claim'].capitalize()}** (original: {row['original']})."
+        yield f"{claim} {tested(row)} **{reading}**{why(row, row['note'])}."
 
 
 def contrast_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
     """Each contrast that is about no claim."""
     for row in contrasts[contrasts["claim"] == ""].to_dict("records"):
-        yield f"{tested(row)} **{row['verdict']}**{why(row)}."
+        yield f"{tested(row)} **{row['verdict']}**{why(row, row['note'])}."
 
 
 def cluster_sentences(clusters: pd.DataFrame) -> Iterator[str]:
@@ -175,9 +176,10 @@ def corrected_p(row: dict) -> str:
     return p
 
 
-def why(row: dict) -> str:
-    """The note of a verdict, in parentheses."""
-    return f" ({row['verdict_note']})" if row["verdict_note"] else ""
+def why(row: dict, *further: str) -> str:
+    """The note of a verdict, and what else is to be told, in parentheses."""
+    notes = dict.fromkeys(filter(None, (row["verdict_note"], *further)))
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def grounding_sentences(grounding: pd.DataFrame, support: pd.Series) -> Iterator[str]:
@@ -238,7 +240,7 @@ def evaluated(row: dict) -> str:
         parts.append(f"p = {shown_p(row['p'])} that such a set is as good as the selected heads")
     if pd.notna(row["difference"]):
         ends = shown_interval(row["difference_low"], row["difference_high"], 3)
-        parts.append(f"{shown(row['difference'], 3)} {ends} to the max over all heads")
+        parts.append(f"{shown(row['difference'], 3)} {ends} to the mean over all heads of every layer")
     return ", ".join(parts)
 
 
@@ -251,7 +253,7 @@ def condition_sentences(conditions: pd.DataFrame) -> Iterator[str]:
             continue
         ends = [told[0]] if len(told) == 1 else [told[0], told[-1]]
         said = "accuracy" if name == "accuracy" else "share of images whose answer stays the same"
-        values = " to ".join(f"{with_interval(row, name)} ({row['query_id']}, n = {row['n']})" for row in ends)
+        values = " to ".join(f"{with_interval(row, name)} ({row['query_id']}, n = {row[f'n_{name}']})" for row in ends)
         of = f" over {len(told)} queries" if len(told) > 1 else ""
         yield f"**{str(condition).replace('_', ' ').capitalize()}**: {said} {values}{of}."
 
@@ -306,7 +308,7 @@ def validation_sentences(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
             failed = "; ".join(dict.fromkeys(rows.loc[rows["passes"] == "no", "contrast"]))
             passed = f"fails: {failed}" if failed else "every test passes the gate"
             yield (
-                f"{of}, tests of {test}, {world} data: at most {worst['size']:.3f} false alarms in "
+                f"{of}, tests of {test}, {world} data: a share of at most {worst['size']:.3f} false alarms in "
                 f"{int(worst['datasets'])} simulated datasets of this study's size and spread ({worst['contrast']}); "
                 f"{passed}."
             )

@@ -353,7 +353,7 @@ def heads(frame: pd.DataFrame, run: str, label: str, confidence: str) -> Printed
         "On select": frame["select_auroc"].map(shown),
         "Random sets": by_row(frame, lambda row: shown_interval(row["random_low"], row["random_high"])),
         "p": frame["p"].map(shown_p),
-        "Over all heads, max": intervals(frame, "difference", DECIMALS),
+        "Over all heads together": intervals(frame, "difference", DECIMALS),
         "Over Gaussian": intervals(frame, "over_gaussian", DECIMALS),
     }
     chosen_on = values(frame.astype({"n_select": str}), "n_select")
