@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -94,7 +95,7 @@ def make(tmp_path, source):
 
 
 def told(made):
-    return {what: count for what, count in made.told.items() if count}
+    return dict(made.told)
 
 
 def asked(made, *columns):
@@ -154,6 +155,55 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_choice(make
     assert written["one"] != written["other"]
 
 
+def test_another_seed_draws_other_images_in_the_files_order_and_other_questions(make, source):
+    names = [f"{number:02d}.png" for number in range(12)]
+    for name in names:
+        Image.new("RGB", (WIDTH, HEIGHT), "white").save(source / name)
+    images = [{"id": k, "file_name": name, "width": WIDTH, "height": HEIGHT} for k, name in enumerate(names)]
+    content = coco_of([annotation(k, c, [k, 0, 4, 4]) for k in range(12) for c in (18, 53)], images=images)
+    chosen = [[row["image"] for row in make(content, EVERYTHING, most_images=5, seed=k).samples] for k in range(3)]
+    assert all(images == sorted(images) for images in chosen)
+    assert len({tuple(images) for images in chosen}) == 3
+    drawn = [asked(make(content, {**PRESENT, "most_per_image": 1}, seed=k), "query") for k in range(3)]
+    assert len({tuple(queries) for queries in drawn}) == 3
+
+
+def test_a_segmentation_that_holds_no_pixels_centre_leaves_the_box(make):
+    made = make(coco_of([annotation(1, 18, [1, 1, 4, 4], segmentation=[[1, 1, 1.2, 1, 1, 1.2]])]), PRESENT)
+    assert [row["mask"] for row in made.objects] == [""]
+    assert told(made) == {
+        "images left out: no query fits": 2,
+        "masks left out: no pixel's centre inside": 1,
+    }
+
+
+def test_the_demo_study_written_as_coco_comes_back_with_its_boxes_and_labels(make, source):
+    with Path("data/shapes/objects.csv").open(encoding="utf-8", newline="") as file:
+        objects = [row for row in csv.DictReader(file) if row["image"] < "scene_004.png"]
+    names = sorted({row["image"] for row in objects})
+    labels = sorted({row["label"] for row in objects})
+    for name in names:
+        Image.new("RGB", (448, 448), "white").save(source / name)
+    content = {
+        "images": [{"id": name, "file_name": name, "width": 448, "height": 448} for name in names],
+        "categories": [{"id": number, "name": label} for number, label in enumerate(labels)],
+        "annotations": [
+            {
+                "image_id": row["image"],
+                "category_id": labels.index(row["label"]),
+                "bbox": [x := int(row["x_min"]), y := int(row["y_min"]), int(row["x_max"]) - x, int(row["y_max"]) - y],
+                "attributes": {"colour": row["colour"]},
+            }
+            for row in objects
+        ],
+    }
+    kept = ("image", "object_id", "label", "colour", "x_min", "y_min", "x_max", "y_max")
+    made = make(content, EVERYTHING)
+    assert [[row[name] for name in kept] for row in made.objects] == [[row[name] for name in kept] for row in objects]
+    counts = [str(sum(row["image"] == name for row in objects)) for name in names]
+    assert asked(made, "expected_answer") == [(count,) for count in counts]
+
+
 def test_the_questions_of_an_image_do_not_change_when_others_join(make):
     query = {**PRESENT, "most_per_image": 1}
     few = make(coco_of(ANNOTATIONS[:3]), query)
@@ -200,6 +250,16 @@ def test_a_crowd_that_is_kept_is_part_of_targets_but_still_not_of_numbers(make):
         ("a-where-object_2", "object_2"),
     ]
     assert [row["iscrowd"] for row in made.objects] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("keep_crowds", "about_crowds"), [(True, 1), (False, 0)])
+def test_no_question_is_about_one_crowd_nor_names_the_one_object_beside_it(make, keep_crowds, about_crowds):
+    boxes = [annotation(1, 18, [0, 0, 2, 2]), annotation(1, 18, [0, 0, 20, 5], iscrowd=1)]
+    unnamed = {**WHERE, "query_id": "what", "query": "Where is it?"}
+    made = make(coco_of(boxes), WHERE, unnamed, keep_crowds=keep_crowds)
+    assert asked(made, "sample_id") == [("a-what-object_0",)]
+    assert told(made)["questions of where left out: the object is not the only one of its label"] == 1
+    assert made.told["questions of what left out: the object is a crowd"] == about_crowds
 
 
 @pytest.mark.parametrize("bbox", [[3, 3, 0, 4], [25, 0, 5, 5], [3, 3, -2, 4]])
@@ -370,6 +430,12 @@ def test_linked_images_are_the_files_themselves_and_survive_a_later_copy(tmp_pat
     assert (source / "a.png").read_bytes() == before
 
 
+def test_a_study_is_not_written_over_another(make, source, tmp_path):
+    write_imported(make(coco_of(), HOW_MANY), source, tmp_path / "study")
+    with pytest.raises(AtlasError, match=r"samples\.csv is there already"):
+        write_imported(make(coco_of(), PRESENT), source, tmp_path / "study")
+
+
 def test_another_picture_of_the_same_name_is_not_replaced(make, source, tmp_path):
     (tmp_path / "study/images").mkdir(parents=True)
     (tmp_path / "study/images/b.png").write_bytes(b"mine")
@@ -440,9 +506,22 @@ def test_a_box_may_be_written_in_several_ways(table, box):
     assert asked(made, "sample_id", "target_object") == [("row_1", "object_0")]
 
 
+def test_ids_made_of_row_numbers_sort_as_the_rows(table):
+    assert told(table("sample_id,image,query_type,query\na,a.png,counting,How many?\n", "")) == {}
+    made = table("image,query_type,query\n" + "a.png,counting,How many?\n" * 10, "")
+    assert asked(made, "sample_id")[::9] == [("row_01",), ("row_10",)]
+
+
+@pytest.mark.parametrize("box", [5, {"x": 1}, [1, 2, 3, None], [[1, 2, 3]], "a,b,c,d", "1,2,3,4]"])
+def test_a_box_that_is_not_four_numbers_is_told(table, box):
+    row = {"image": "a.png", "query_type": "counting", "query": "?", "box": box}
+    with pytest.raises(AtlasError, match=r"line 1: box .* must be four numbers x_min, y_min, x_max, y_max"):
+        table(json.dumps(row), "", "questions.jsonl")
+
+
 def test_several_boxes_are_one_target(table):
     row = {"image": "a.png", "query_type": "counting", "query": "?", "expected_answer": 2, "condition": None}
-    made = table(json.dumps({**row, "box": [[0, 0, 2, 2], [4, 4, 6, 6]]}), "", "questions.jsonl")
+    made = table(json.dumps({**row, "box": [[0, 0, 2, 2], [4, 4, 6, 6], [0, 0, 2, 2]]}), "", "questions.jsonl")
     assert asked(made, "expected_answer", "condition", "target_object") == [("2", "", "object_0+object_1")]
 
 

@@ -87,6 +87,8 @@ def test_no_segmentation_is_no_mask(nothing):
         ({"size": [5, 5], "counts": [24]}, "add up to 25 pixels"),
         ({"size": [5, 5], "counts": [30, -5]}, "add up to 25 pixels"),
         ({"size": [5, 5], "counts": [12.5, 12.5]}, "whole numbers"),
+        ({"size": [5, 5], "counts": 25}, "whole numbers"),
+        ({"size": 5, "counts": [25]}, "is of size 5"),
         ({"size": [5, 5], "counts": "P"}, "damaged"),
         ({"size": [5, 5], "counts": "0 0"}, "damaged"),
         ({"counts": [25]}, "must be a list of polygons"),

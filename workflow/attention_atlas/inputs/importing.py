@@ -153,4 +153,4 @@ def safe_names(names: Iterable[str]) -> dict[str, str]:
 
 def in_words(told: Mapping[str, int]) -> list[str]:
     """What was counted, a line each: "3 boxes left out: crowds"."""
-    return [f"{count} {what}" for what, count in told.items() if count]
+    return [f"{count} {what}" for what, count in told.items()]

@@ -208,8 +208,7 @@ def cases(template: Template, image: AnnotatedImage, labels: Sequence[str]) -> l
     if template.for_each == "label":
         fitting = [label for label in scope if (label in image.labels) != template.absent]
         return [Case((label,), image.of_labels([label]), label) for label in fitting]
-    singles = [one for one in image.of_labels(scope) if not one.is_crowd]
-    return [Case((one.label,), image.of_labels([one.label]), one.label, one) for one in singles]
+    return [Case((one.label,), image.of_labels([one.label]), one.label, one) for one in image.of_labels(scope)]
 
 
 def why_not(template: Template, image: AnnotatedImage, case: Case, answers: Mapping[str, Any]) -> str:
@@ -217,6 +216,8 @@ def why_not(template: Template, image: AnnotatedImage, case: Case, answers: Mapp
     names = template.placeholders
     if "count" in names and image.uncounted.intersection(case.scope):
         return "a crowd, or a box without area, leaves the number open"
+    if case.object is not None and case.object.is_crowd:
+        return "the object is a crowd"
     if case.object is not None and names & {"label", "a_label"} and not alone(image, case.label):
         return "the object is not the only one of its label"
     if case.object is not None and "colour" in names and not case.object.colour:

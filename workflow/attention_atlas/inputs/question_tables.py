@@ -32,7 +32,7 @@ def import_table(path: Path, images: Path, columns: Mapping[str, str], query_typ
     first = pd.DataFrame(samples).groupby("image", sort=False)["line"].first()
     sizes, image_problems = sizes_of(images, {str(name): f"{path}, line {line}" for name, line in first.items()})
     refuse([*problems, *check_rows(path, path, samples, objects, query_types, sizes), *image_problems], path)
-    return ImportedStudy(samples, objects, told=told)
+    return ImportedStudy(samples, objects, told=+told)
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -159,17 +159,14 @@ def boxes_of(values: Mapping[str, Any]) -> list[tuple[str, ...]]:
     given = values["box"] if "box" in values else [as_text(values.get(edge)) for edge in BOX]
     if given in (None, "", [], [""] * len(BOX)):
         return []
-    told = f"box {given!r} must be four numbers x_min, y_min, x_max, y_max, or a list of such boxes"
-    if isinstance(given, str):
-        try:
-            given = json.loads(given if given.lstrip().startswith("[") else f"[{given}]")
-        except ValueError:
-            raise ValueError(told) from None
-    boxes = given if all(isinstance(part, list) for part in given) else [given]
     try:
+        parts = (
+            json.loads(given if given.lstrip().startswith("[") else f"[{given}]") if isinstance(given, str) else given
+        )
+        boxes = parts if all(isinstance(part, list) for part in parts) else [parts]
         return [tuple(f"{float(edge):.10g}" for _, edge in zip(BOX, box, strict=True)) for box in boxes]
     except (TypeError, ValueError):
-        raise ValueError(told) from None
+        raise ValueError(f"box {given!r} must be four numbers {', '.join(BOX)}, or a list of such boxes") from None
 
 
 def as_text(value: Any) -> str:

@@ -21,9 +21,9 @@ def mask_of(segmentation: Any, height: int, width: int) -> np.ndarray | None:
     if isinstance(segmentation, list):
         return polygons_mask([polygon_points(polygon) for polygon in segmentation], height, width)
     if isinstance(segmentation, Mapping) and {"size", "counts"} <= segmentation.keys():
-        if list(segmentation["size"]) != [height, width]:
-            raise AtlasError(f"segmentation is of size {segmentation['size']}, its image [{height}, {width}]")
-        counts = segmentation["counts"]
+        size, counts = segmentation["size"], segmentation["counts"]
+        if size != [height, width]:
+            raise AtlasError(f"segmentation is of size {size}, its image [{height}, {width}]")
         return run_lengths_mask(unpacked(counts) if isinstance(counts, str) else counts, height, width)
     raise AtlasError("segmentation must be a list of polygons, or a mapping with size and counts")
 
@@ -42,9 +42,10 @@ def polygons_mask(polygons: Sequence[np.ndarray], height: int, width: int) -> np
     return np.any([polygon2mask((height, width), corners) for corners in rows_and_columns], axis=0)
 
 
-def run_lengths_mask(counts: Sequence[int], height: int, width: int) -> np.ndarray:
+def run_lengths_mask(counts: Any, height: int, width: int) -> np.ndarray:
     """The mask (height, width) of runs of unset and set pixels in turn, down the columns from the left."""
-    if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width:
+    whole = isinstance(counts, list) and all(isinstance(count, int) and count >= 0 for count in counts)
+    if not whole or sum(counts) != height * width:
         raise AtlasError(f"segmentation: the counts must be whole numbers that add up to {height * width} pixels")
     is_set = np.arange(len(counts)) % 2 == 1
     return np.repeat(is_set, counts).reshape((height, width), order="F")
