@@ -11,7 +11,7 @@ from attention_atlas.config import load_settings
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.coco import Choice, import_coco
 from attention_atlas.inputs.importing import safe_names, write_imported
-from attention_atlas.inputs.query_templates import read_templates
+from attention_atlas.inputs.query_templates import check_templates, read_templates
 from attention_atlas.inputs.question_tables import import_table, parse_columns
 from attention_atlas.inputs.study import read_study
 from PIL import Image
@@ -310,6 +310,14 @@ def test_a_question_of_an_image_is_about_all_of_its_labels(make):
 def test_plurals_are_as_the_entry_says(make):
     made = make(coco_of(), {**HOW_MANY, "plurals": {"dog": "huskies"}})
     assert asked(made, "query")[:2] == [("How many huskies are there?",), ("How many apples are there?",)]
+
+
+def test_the_queries_of_the_documentation_are_in_order(tmp_path):
+    text = Path("docs/studies.md").read_text(encoding="utf-8")
+    (tmp_path / "queries.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    templates = read_templates(tmp_path / "queries.yaml")
+    assert [template.query_id for template in templates] == ["how_many", "is_there", "is_there", "where"]
+    assert list(check_templates(templates, QUERY_TYPES, ["dog", "person"])) == []
 
 
 @pytest.mark.parametrize(
