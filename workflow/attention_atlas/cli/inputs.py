@@ -1,21 +1,35 @@
 """Commands of the phase inputs: make, draw and check studies; write the files made from the settings' types."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attention_atlas.cli.common import Log, logged, parse
 
+if TYPE_CHECKING:
+    from attention_atlas.inputs.importing import ImportedStudy
+
 study_app = typer.Typer(help="Write the tables of a demo study.", no_args_is_help=True)
 settings_app = typer.Typer(help="Files made from the types of the settings.", no_args_is_help=True)
+import_app = typer.Typer(help="Make a study of annotations or questions that are there already.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="Folder of the study, data/<study>.")]
+
+Images = Annotated[Path, typer.Option(help="Folder of the images.")]
+Output = Annotated[Path, typer.Option(help="Folder of the study that is made, data/<study>.")]
+Link = Annotated[bool, typer.Option("--link/--copy", help="Hard-link the images instead of copying them.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace a study that is there.")]
+Config = Annotated[Path, typer.Option(help="The settings, whose query types the samples may have.")]
+CONFIG = Path("config/config.yaml")
 
 
 def add_commands(app: typer.Typer) -> None:
     """Register this phase's commands."""
     app.add_typer(study_app, name="study")
     app.add_typer(settings_app, name="settings")
+    app.add_typer(import_app, name="import")
     app.command()(draw)
     app.command()(validate)
 
@@ -48,9 +62,7 @@ def draw(folder: Folder, log: Log = None) -> None:
 
 def validate(
     folder: Folder,
-    config: Annotated[Path, typer.Option(help="The settings, whose query types the samples may have.")] = Path(
-        "config/config.yaml"
-    ),
+    config: Config = CONFIG,
     settings: Annotated[str | None, typer.Option(help="The section query_types, as JSON, instead of --config.")] = None,
     output: Annotated[Path | None, typer.Option(help="What was found in order, a JSON file.")] = None,
     log: Log = None,
@@ -71,6 +83,88 @@ def validate(
         )
         if output is not None:
             write_inventory(study, output)
+
+
+@import_app.command()
+def coco(
+    annotations: Annotated[Path, typer.Argument(help="Annotations in the COCO format, a JSON file.")],
+    images: Images,
+    output: Output,
+    queries: Annotated[Path, typer.Option(help="What is asked, a YAML file; docs/studies.md says how it is written.")],
+    most_images: Annotated[int | None, typer.Option(min=1, help="Draw this many images; without it, all.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
+    keep_crowds: Annotated[bool, typer.Option("--keep-crowds", help="Keep crowds as objects.")] = False,
+    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out images that are not there.")] = False,
+    link: Link = False,
+    overwrite: Overwrite = False,
+    config: Config = CONFIG,
+    log: Log = None,
+) -> None:
+    """Make a study of COCO annotations: their boxes, masks, and the questions of templates."""
+    with logged(log) as logger:
+        from attention_atlas.config import load_settings
+        from attention_atlas.inputs.coco import Choice, import_coco
+        from attention_atlas.inputs.importing import refuse_existing
+        from attention_atlas.inputs.query_templates import read_templates
+
+        refuse_existing(output, overwrite)
+        query_types = load_settings(config).model_dump(mode="json")["query_types"]
+        choice = Choice(most_images, seed, keep_crowds, skip_missing)
+        made = import_coco(annotations, images, read_templates(queries), query_types, output, choice)
+        finish_import(made, images, output, link, overwrite, query_types, logger)
+
+
+@import_app.command()
+def table(
+    questions: Annotated[Path, typer.Argument(help="One row a question, .csv or .jsonl.")],
+    images: Images,
+    output: Output,
+    columns: Annotated[
+        str, typer.Option(help="The table's column of each of ours, as in query=question,image=file.")
+    ] = "",
+    link: Link = False,
+    overwrite: Overwrite = False,
+    config: Config = CONFIG,
+    log: Log = None,
+) -> None:
+    """Make a study of a table of questions, its columns called as you like."""
+    with logged(log) as logger:
+        from attention_atlas.config import load_settings
+        from attention_atlas.inputs.importing import refuse_existing
+        from attention_atlas.inputs.question_tables import import_table, parse_columns
+
+        refuse_existing(output, overwrite)
+        query_types = load_settings(config).model_dump(mode="json")["query_types"]
+        made = import_table(questions, images, parse_columns(columns), query_types)
+        finish_import(made, images, output, link, overwrite, query_types, logger)
+
+
+def finish_import(
+    made: "ImportedStudy",
+    images: Path,
+    output: Path,
+    link: bool,
+    overwrite: bool,
+    query_types: Mapping[str, Any],
+    logger: logging.Logger,
+) -> None:
+    """Write an imported study, read it back with every check, and tell what it has and what was left out."""
+    from attention_atlas.inputs.importing import in_words, write_imported
+    from attention_atlas.inputs.study import read_study
+
+    write_imported(made, images, output, link=link, overwrite=overwrite)
+    study = read_study(output, query_types)
+    for line in in_words(made.told):
+        logger.info("%s", line)
+    num_images = study.samples["image"].nunique()
+    logger.info(
+        "wrote %s: %d samples of %d images, %d objects", output, len(study.samples), num_images, len(study.objects)
+    )
+
+
+@import_app.callback()
+def importing() -> None:
+    """Make a study of annotations or questions that are there already."""
 
 
 @settings_app.command()

@@ -1,0 +1,356 @@
+"""Annotations in the COCO format as an imported study (https://cocodataset.org/#format-data)."""
+
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from random import Random
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import ConfigDict, Field, FiniteFloat, ValidationError
+
+from attention_atlas.config import Section, describe
+from attention_atlas.errors import AtlasError
+from attention_atlas.inputs.importing import ImportedStudy, Row, check_rows, in_words, refuse, safe_names, sizes_of
+from attention_atlas.inputs.query_templates import AnnotatedImage, AnnotatedObject, Template, ask, check_templates
+from attention_atlas.inputs.segmentations import mask_of
+from attention_atlas.inputs.study import BOX
+
+SPLITS = ("select", "evaluate")
+COLOUR_NAMES = ("colour", "color")
+ROUNDING = 1e-3  # px; boxes are written with two decimals, their edges are sums
+Box = tuple[float, float, float, float]
+
+
+class Record(Section):
+    """A part of a COCO file; keys that are not needed are passed over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Picture(Record):
+    """An entry of `images`."""
+
+    id: int | str
+    file_name: str = Field(min_length=1)
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+
+
+class Category(Record):
+    """An entry of `categories`."""
+
+    id: int | str
+    name: str = Field(min_length=1)
+
+
+class Annotation(Record):
+    """An entry of `annotations`; the box is x, y, width, height."""
+
+    id: int | str = ""
+    image_id: int | str
+    category_id: int | str
+    bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+    iscrowd: bool = False
+    area: float | None = None
+    segmentation: Any = None
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+
+class Coco(Record):
+    """A COCO file of boxes."""
+
+    images: tuple[Picture, ...] = Field(min_length=1)
+    categories: tuple[Category, ...] = Field(min_length=1)
+    annotations: tuple[Annotation, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the categories, each once."""
+        return list(dict.fromkeys(category.name for category in self.categories))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which images are imported: at most `most_images` of them, drawn by `seed`; what is done with crowds and gaps."""
+
+    most_images: int | None = None
+    seed: int = 0
+    keep_crowds: bool = False
+    skip_missing: bool = False
+
+
+@dataclass(frozen=True)
+class AskedImage:
+    """An image with the annotations behind its objects, the questions of each template, and what was left out."""
+
+    picture: Picture
+    image: AnnotatedImage
+    annotations: dict[str, Annotation]
+    questions: list[tuple[Template, dict[str, Any]]]
+    told: Counter[str]
+
+
+def import_coco(
+    annotations: Path,
+    images: Path,
+    templates: Sequence[Template],
+    query_types: Mapping[str, Any],
+    output: Path,
+    choice: Choice,
+) -> ImportedStudy:
+    """The study that query templates make of a COCO file and its images; nothing is written.
+
+    `output` is where it is to go, for errors. The same arguments give the same study. Raises AtlasError listing every
+    problem.
+    """
+    coco = read_coco(annotations)
+    refuse(list(check_templates(templates, query_types, coco.labels)))
+    asked, told = ask_images(coco, images, templates, query_types, choice)
+    if not asked:
+        raise AtlasError(f"{annotations}: no query fits any image ({'; '.join(in_words(told))})")
+    ids = image_ids(coco)
+    masks, mask_problems = masks_of(asked, ids, told)
+    refuse([*size_problems(images, asked), *mask_problems], annotations)
+    samples = with_lines(sample_rows(asked, ids, safe_names(coco.labels)))
+    objects = with_lines(object_rows(asked, ids, masks))
+    sizes = {one.picture.file_name: (one.picture.width, one.picture.height) for one in asked}
+    refuse(check_rows(output / "samples.csv", output / "objects.csv", samples, objects, query_types, sizes))
+    return ImportedStudy(samples, objects, masks, told)
+
+
+def read_coco(path: Path) -> Coco:
+    """A COCO file of boxes, every problem listed."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise AtlasError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise AtlasError(f"{path}: is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise AtlasError(f"{path}: must hold a mapping with images, annotations and categories; it holds a list")
+    try:
+        coco = Coco.model_validate(content)
+    except ValidationError as error:
+        refuse([describe(Coco, problem) for problem in error.errors(include_url=False)], path)
+        raise
+    refuse([*repeated(coco), *unknown_references(coco)], path)
+    return coco
+
+
+def repeated(coco: Coco) -> Iterator[str]:
+    """Ids and files that occur more than once."""
+    for what, names in (
+        ("image id", [picture.id for picture in coco.images]),
+        ("file_name", [picture.file_name for picture in coco.images]),
+        ("category id", [category.id for category in coco.categories]),
+    ):
+        for name, count in Counter(names).items():
+            if count > 1:
+                yield f"{what} {name!r} occurs {count} times"
+
+
+def unknown_references(coco: Coco) -> Iterator[str]:
+    """Annotations of images or categories that are not in the file."""
+    images, categories = ({part.id for part in parts} for parts in (coco.images, coco.categories))
+    for number, annotation in enumerate(coco.annotations):
+        if annotation.image_id not in images:
+            yield f"annotations.{number}: image_id {annotation.image_id!r} is no id of images"
+        if annotation.category_id not in categories:
+            yield f"annotations.{number}: category_id {annotation.category_id!r} is no id of categories"
+
+
+def ask_images(
+    coco: Coco, images: Path, templates: Sequence[Template], query_types: Mapping[str, Any], choice: Choice
+) -> tuple[list[AskedImage], Counter[str]]:
+    """The images that get questions, in the order of the file, and what was left out."""
+    there = [picture for picture in coco.images if not choice.skip_missing or (images / picture.file_name).is_file()]
+    told = Counter({"images left out: not in the folder": len(coco.images) - len(there)})
+    annotations: dict[int | str, list[Annotation]] = {picture.id: [] for picture in there}
+    for annotation in coco.annotations:
+        if annotation.image_id in annotations:
+            annotations[annotation.image_id].append(annotation)
+    order = list(range(len(there)))
+    if choice.most_images is not None:
+        Random(f"images {choice.seed}").shuffle(order)
+    asked: dict[int, AskedImage] = {}
+    for tried, place in enumerate(order):
+        if len(asked) == choice.most_images:
+            told["images left out: beyond the most images"] = len(order) - tried
+            break
+        picture = there[place]
+        one = ask_image(picture, annotations[picture.id], coco, templates, query_types, choice)
+        told += one.told
+        if one.questions:
+            asked[place] = one
+        else:
+            told["images left out: no query fits"] += 1
+    return [asked[place] for place in sorted(asked)], +told
+
+
+def ask_image(
+    picture: Picture,
+    annotations: Sequence[Annotation],
+    coco: Coco,
+    templates: Sequence[Template],
+    query_types: Mapping[str, Any],
+    choice: Choice,
+) -> AskedImage:
+    """One image with its objects and all its questions."""
+    names = {category.id: category.name for category in coco.categories}
+    image, kept, told = annotated_image(picture, annotations, names, choice.keep_crowds)
+    questions = []
+    for template in templates:
+        random = Random(f"{choice.seed} {template.query_id} {template.absent} {picture.file_name}")
+        answers = query_types[template.query_type]["answers"]
+        some, left_out = ask(template, image, coco.labels, answers, random)
+        questions += [(template, one) for one in some]
+        told += left_out
+    return AskedImage(picture, image, kept, questions, told)
+
+
+def annotated_image(
+    picture: Picture, annotations: Sequence[Annotation], names: Mapping[int | str, str], keep_crowds: bool
+) -> tuple[AnnotatedImage, dict[str, Annotation], Counter[str]]:
+    """The objects of an image, the annotation behind each by object id, and what was left out or changed."""
+    objects: list[AnnotatedObject] = []
+    kept: dict[str, Annotation] = {}
+    uncounted, incomplete = set(), set()
+    told: Counter[str] = Counter()
+    for annotation in annotations:
+        label, box = names[annotation.category_id], clipped(annotation.bbox, picture)
+        has_area = box[0] < box[2] and box[1] < box[3]
+        left_out = annotation.iscrowd and not keep_crowds
+        if annotation.iscrowd or not has_area:
+            uncounted.add(label)
+        if left_out or not has_area:
+            incomplete.add(label)
+            told[f"boxes left out: {'crowds' if left_out else 'no area inside their image'}"] += 1
+            continue
+        told["boxes clipped to their image"] += was_clipped(annotation.bbox, box)
+        one = AnnotatedObject(f"object_{len(objects)}", label, colour_of(annotation), box, annotation.iscrowd)
+        objects.append(one)
+        kept[one.object_id] = annotation
+    return AnnotatedImage(picture.file_name, tuple(objects), frozenset(uncounted), frozenset(incomplete)), kept, told
+
+
+def edges(bbox: Box) -> Box:
+    """x, y, width, height -> x_min, y_min, x_max, y_max, without the last digits that adding makes up."""
+    x, y, width, height = bbox
+    return round(x, 6), round(y, 6), round(x + width, 6), round(y + height, 6)
+
+
+def clipped(bbox: Box, picture: Picture) -> Box:
+    """The edges of a box, inside its image."""
+    x_min, y_min, x_max, y_max = edges(bbox)
+    return max(x_min, 0.0), max(y_min, 0.0), min(x_max, float(picture.width)), min(y_max, float(picture.height))
+
+
+def was_clipped(bbox: Box, box: Box) -> bool:
+    """Whether clipping changed a box by more than rounding."""
+    return any(not math.isclose(a, b, abs_tol=ROUNDING, rel_tol=0) for a, b in zip(edges(bbox), box, strict=True))
+
+
+def colour_of(annotation: Annotation) -> str:
+    """The colour among an annotation's attributes, where annotators gave one."""
+    return next((str(annotation.attributes[name]) for name in COLOUR_NAMES if annotation.attributes.get(name)), "")
+
+
+def size_problems(images: Path, asked: Sequence[AskedImage]) -> list[str]:
+    """Images that are missing, cannot be read, or are not of the size that their boxes are for."""
+    sizes, problems = sizes_of(images, {one.picture.file_name: "images" for one in asked})
+    for picture in (one.picture for one in asked):
+        size, annotated = sizes.get(picture.file_name), (picture.width, picture.height)
+        if size is not None and size != annotated:
+            problems.append(
+                f"images: image {picture.file_name!r} is {size[0]} x {size[1]} px, upright by its EXIF orientation; "
+                f"its boxes are for {annotated[0]} x {annotated[1]}: annotate this file, or bring the one annotated"
+            )
+    return problems
+
+
+def masks_of(
+    asked: Sequence[AskedImage], ids: Mapping[str, str], told: Counter[str]
+) -> tuple[dict[str, bytes], list[str]]:
+    """The masks as PNG by file name, and what is wrong with the others."""
+    masks: dict[str, bytes] = {}
+    problems = []
+    for one in asked:
+        for object_id, annotation in one.annotations.items():
+            try:
+                mask = mask_of(annotation.segmentation, one.picture.height, one.picture.width)
+            except AtlasError as error:
+                problems.append(f"annotation {annotation.id!r} of {one.picture.file_name!r}: {error}")
+                continue
+            if mask is not None and mask.any():
+                masks[mask_name(ids, one.picture.file_name, object_id)] = png(mask)
+            elif mask is not None:
+                told["masks left out: no pixel's centre inside"] += 1
+    return masks, problems
+
+
+def png(mask: np.ndarray) -> bytes:
+    """A mask as a 1-bit PNG."""
+    content = io.BytesIO()
+    Image.fromarray(mask).save(content, format="PNG", compress_level=9)
+    return content.getvalue()
+
+
+def image_ids(coco: Coco) -> dict[str, str]:
+    """What ids of samples and masks call each image: its file, without its ending where that leaves all different."""
+    files = [picture.file_name for picture in coco.images]
+    stems = [str(PurePosixPath(file).with_suffix("")) for file in files]
+    called = stems if len(set(stems)) == len(files) else files
+    safe = safe_names(called)
+    return {file: safe[name] for file, name in zip(files, called, strict=True)}
+
+
+def sample_rows(asked: Sequence[AskedImage], ids: Mapping[str, str], labels: Mapping[str, str]) -> Iterator[Row]:
+    """The rows of samples.csv; the splits take turns from image to image."""
+    for number, one in enumerate(asked):
+        for template, question in one.questions:
+            about = question["object_id"] or labels.get(question["label"], "")
+            yield {
+                "sample_id": "-".join(filter(None, (ids[one.picture.file_name], template.query_id, about))),
+                "image": one.picture.file_name,
+                "query_id": template.query_id,
+                "query_type": template.query_type,
+                "query": question["query"],
+                "expected_answer": question["expected_answer"],
+                "condition": "",
+                "target_object": question["target_object"],
+                "split": SPLITS[number % len(SPLITS)],
+            }
+
+
+def mask_name(ids: Mapping[str, str], image: str, object_id: str) -> str:
+    """The file of a mask."""
+    return f"{ids[image]}-{object_id}.png"
+
+
+def object_rows(asked: Sequence[AskedImage], ids: Mapping[str, str], masks: Mapping[str, bytes]) -> Iterator[Row]:
+    """The rows of objects.csv."""
+    for one in asked:
+        image = one.picture.file_name
+        for thing in one.image.objects:
+            annotation, mask = one.annotations[thing.object_id], mask_name(ids, image, thing.object_id)
+            yield {
+                "image": image,
+                "object_id": thing.object_id,
+                "label": thing.label,
+                "colour": thing.colour,
+                **{edge: f"{value:.10g}" for edge, value in zip(BOX, thing.box, strict=True)},
+                "mask": mask if mask in masks else "",
+                "area": "" if annotation.area is None else f"{annotation.area:.10g}",
+                "iscrowd": int(thing.is_crowd),
+            }
+
+
+def with_lines(rows: Iterator[Row]) -> list[Row]:
+    """Rows with the lines that they will have in their table."""
+    return [{**row, "line": line} for line, row in enumerate(rows, start=2)]
