@@ -48,6 +48,7 @@ def test_answers_and_maps_are_means_over_images(case):
     assert row["found"] == 7 / 8
     assert row["accuracy"] == 2 / 8
     assert row["same_answer"] == pytest.approx(5 / 7), "of those that have an answer in both"
+    assert row["n_same_answer"] == 7
     assert row["entropy"] == pytest.approx(1.5)
     assert row["js_divergence"] == pytest.approx(0.25)
     assert row["entropy_low"] < 1.5 < row["entropy_high"]
@@ -75,6 +76,14 @@ def test_several_other_images_of_a_sample_count_as_one_image(case):
     row = condition_summary(case.run, scores, samples, answers).iloc[0]
     assert row["same_answer"] == pytest.approx((0.5 + IMAGES - 1) / IMAGES)
     assert row["entropy"] == pytest.approx((0.5 + sum(range(2, len(names)))) / IMAGES)
+
+
+def test_a_general_question_has_no_answer_to_be_the_same(case):
+    names = [f"image_{k:02d}-q0" for k in range(IMAGES)]
+    samples, answers = asked(names, "generic", ["3"] * IMAGES, [-1] * IMAGES)
+    row = condition_summary(case.run, scored(names, "generic", [1.0] * 8, [0.2] * 8), samples, answers).iloc[0]
+    assert np.isnan(row["same_answer"])
+    assert row["n_same_answer"] == 0
 
 
 def test_without_controls_the_table_is_empty_with_its_columns(case):

@@ -1,5 +1,6 @@
 """Perturbed pictures against pictures painted by hand, and random draws against what they must keep."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -179,6 +180,17 @@ def test_a_target_that_leaves_no_free_place_is_overlapped_least():
     np.testing.assert_array_equal(moved, box_mask((2, 0, 10, 5), 5, 10))
     whole = np.ones((4, 4), dtype=bool)
     np.testing.assert_array_equal(perturbations.moved(whole, np.random.default_rng(0)), whole)
+
+
+def test_a_place_that_meets_the_target_is_no_control():
+    """A target that fills most of the picture leaves no free place: rather none is painted than the target itself."""
+    checks = Causal(random_regions=4)
+    free = [part.kind for part in perturbations.counterfactuals(picture(), subject(), checks)]
+    assert free.count("random_region") == 4
+    wide = box_mask((0, 0, WIDTH - 2, HEIGHT - 2), HEIGHT, WIDTH)
+    crowded = replace(picture(), masks={**picture().masks, "red": wide})
+    kinds = [part.kind for part in perturbations.counterfactuals(crowded, subject(), checks)]
+    assert kinds == ["twin", "control_twin"]
 
 
 def test_knockouts_are_the_target_set_and_random_sets_of_its_size():

@@ -55,6 +55,7 @@ EXCESS = {
     **CONTRAST,
     **{"name": "maps", "measure": "js_excess", "arm_first": "q3 to q4", "arm_second": "paraphrases"},
     **{"difference": 0.0335, "low": 0.0258, "high": 0.0416, "margin": 0.02, "claim": "", "reading": ""},
+    **{"note": "3 of 48 sample(s) left out"},
 }
 CLUSTER = {
     **{"contrast": "q3_vs_q4", "cluster": 1, "layers": "4 to 5", "steps": "-1 to 2", "cells": 7, "mass": -13.9971},
@@ -209,6 +210,7 @@ def test_shortcuts_and_clusters_have_a_sentence_each(folder):
         "Jensen–Shannon divergence, q3 to q4 minus paraphrases: 0.034 nats [0.026, 0.042]",
         "n = 48: clusters of the smallest p at layer 4 to 5, step -1 to 2 from the answer (lower in the first arm, p = "
         "0.0001).",
+        "**moved** (3 of 48 sample(s) left out).",
         "q1_vs_q2, n = 5: **no cluster** (5 image(s); a test needs 6 in a cell).",
     ):
         assert part in text, part

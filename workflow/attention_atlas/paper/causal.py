@@ -10,16 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attention_atlas.paper.style import (
-    BLUE,
     DOUBLE_COLUMN,
-    GREEN,
     GREY,
     LIGHT_GREY,
     NORMAL,
     PAGE_HEIGHT,
     PALE_GREY,
     SMALL,
-    VERMILION,
+    VERDICTS,
     house_style,
     label,
     message_figure,
@@ -27,7 +25,6 @@ from attention_atlas.paper.style import (
     percent,
 )
 
-LOOKS = {"moved": (VERMILION, "o"), "equivalent": (GREEN, "s"), "undecided": (BLUE, "D"), "no verdict": (GREY, "x")}
 COLUMNS = 2
 ROW = 3.6  # mm
 AROUND = 11.0  # mm of a panel that title and axis take
@@ -57,7 +54,7 @@ def draw_check(axes: Axes, check: str, rows: pd.DataFrame, types: list[str]) -> 
     """One check: its difference from the control of each type of query."""
     for row in rows.to_dict("records"):
         place = types.index(row["query_type"])
-        colour, marker = LOOKS[row["verdict"]]
+        colour, marker = VERDICTS[row["verdict"]]
         if pd.notna(row["margin"]):
             axes.barh(place, 2 * row["margin"], left=-row["margin"], height=0.8, color=PALE_GREY, zorder=0)
         axes.hlines(place, row["low"], row["high"], color=colour, linewidth=1.2)

@@ -8,14 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attention_atlas.paper.style import (
-    BLUE,
     DOUBLE_COLUMN,
-    GREEN,
     GREY,
     LIGHT_GREY,
     PALE_GREY,
     SMALL,
-    VERMILION,
+    VERDICTS,
     house_style,
     label,
     message_figure,
@@ -23,7 +21,6 @@ from attention_atlas.paper.style import (
     percent,
 )
 
-LOOKS = {"moved": (VERMILION, "o"), "equivalent": (GREEN, "s"), "undecided": (BLUE, "D"), "no verdict": (GREY, "x")}
 NAMES = {
     **{"entropy": "entropy (nats)", "auroc": "AUROC", "ln_enrichment": "ln enrichment", "share": "share of images"},
     **{"js_excess": "Jensen–Shannon divergence (nats)", "centre_excess": "centre shift (cells)"},
@@ -52,7 +49,7 @@ def draw(contrasts: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
 def draw_group(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     """The contrasts of one measure."""
     for place, row in enumerate(rows.to_dict("records")):
-        colour, marker = LOOKS[row["verdict"]]
+        colour, marker = VERDICTS[row["verdict"]]
         if pd.notna(row["margin"]):
             axes.barh(place, 2 * row["margin"], left=-row["margin"], height=0.8, color=PALE_GREY, zorder=0)
         if pd.notna(row["low"]):

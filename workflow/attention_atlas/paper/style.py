@@ -20,6 +20,13 @@ BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
 GREY, LIGHT_GREY, PALE_GREY = "#6E6E6E", "#BFBFBF", "#EFEFEF"
 MAP_COLOURS = "cividis"
+# Colour and marker of a verdict, the same in every figure.
+VERDICTS = {
+    "moved": (VERMILION, "o"),
+    "equivalent": (GREEN, "s"),
+    "undecided": (BLUE, "D"),
+    "no verdict": (GREY, "x"),
+}
 # Settings of one's own matplotlib must not reach a figure, nor may these reach the user's backend.
 DEFAULTS: dict[Any, Any] = {
     name: value
