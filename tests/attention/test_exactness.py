@@ -1,15 +1,17 @@
 """The captured rows are those of eager attention, and the generated tokens those of plain generation."""
 
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
-from attention_atlas.attention import generation, prompts
-from attention_atlas.attention.capture import KERNEL, attention_rows
+from attention_atlas.attention import generation, nodes, prompts
+from attention_atlas.attention.capture import KERNEL, _active, attention_rows, capturing_attention
 from attention_atlas.config import Capture
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from .conftest import PLAIN, QUERIES, SHORT, load, picture
 
@@ -19,19 +21,27 @@ FP32 = 1e-5
 def ask(source, queries, images, capture=PLAIN, full_rows=()):
     processed = [prompts.process_image(source, image) for image in images]
     built = [
-        prompts.build_prompt(source, image, query, "", f"sample {number}")
+        prompts.build_prompt(source, [image], query, "", f"sample {number}")
         for number, (image, query) in enumerate(zip(processed, queries, strict=True))
     ]
-    features = generation.encode_images(source, processed)
-    return built, processed, generation.generate(source, built, processed, features, SHORT, capture, full_rows)
+    read = generation.read_images(source, built, capture, whole_prompts=bool(full_rows))
+    return built, processed, generation.generate(source, built, read, SHORT, capture, full_rows)
 
 
 def plain_inputs(source, built, processed):
-    """What a user passes to `generate` by hand."""
+    """What a user passes to `generate` by hand: prompts padded on the left."""
+    length = max(len(prompt.input_ids) for prompt in built)
+    padded = {"input_ids": source.processor.tokenizer.pad_token_id, "attention_mask": 0, "mm_token_type_ids": 0}
+    batch = {name: torch.full((len(built), length), value) for name, value in padded.items()}
+    for row, prompt in enumerate(built):
+        own = slice(length - len(prompt.input_ids), None)
+        batch["input_ids"][row, own] = torch.from_numpy(prompt.input_ids)
+        batch["attention_mask"][row, own] = 1
+        batch["mm_token_type_ids"][row, own] = torch.from_numpy(prompt.is_vision_token.astype(int))
     return {
-        **prompts.left_padded(built, source.processor.tokenizer.pad_token_id, source.model.device),
-        "pixel_values": torch.cat([image.pixel_values for image in processed]),
-        "image_grid_thw": torch.cat([image.image_grid_thw for image in processed]),
+        **batch,
+        "pixel_values": torch.cat([image.inputs["pixel_values"] for image in processed]),
+        "image_grid_thw": torch.cat([image.inputs["image_grid_thw"] for image in processed]),
         "max_new_tokens": SHORT.max_new_tokens,
         "do_sample": False,
         "temperature": None,
@@ -70,8 +80,11 @@ def assert_equal_to_eager(source, queries, images, tolerance=FP32):
     rows = eager_rows(eager, source.captured_layers)
     steps = rows.shape[0]
     assert steps == made.attention.shape[0]
-    np.testing.assert_allclose(np.nan_to_num(made.attention_all[..., : rows.shape[-1]]), rows, atol=tolerance, rtol=0)
+    weights = nodes.without_gap(np.moveaxis(made.attention_all, 2, 0), made.prefix, made.gap)
     for sample, prompt in enumerate(built):
+        own = rows[:, :, sample, ..., length - len(prompt.input_ids) :]
+        ours = np.nan_to_num(weights[sample][..., : own.shape[-1]])
+        np.testing.assert_allclose(ours, own, atol=tolerance, rtol=0)
         padded = np.zeros(rows.shape[-1], dtype=bool)
         padded[length - len(prompt.input_ids) : length] = prompt.is_vision_token
         np.testing.assert_allclose(
@@ -108,34 +121,41 @@ def test_rows_of_the_real_4b_architecture_and_processor_are_eager_ones(real):
     assert_equal_to_eager(real, QUERIES[:2], [picture(seed=seed) for seed in range(2)])
 
 
-def test_rows_in_bf16_are_the_fp32_softmax_of_the_same_bf16_queries_and_keys(random_folder):
+@contextmanager
+def watched(source):
+    """Softmax rows in fp64 of the very queries and keys of what runs inside: layer -> step -> (sample, head, key)."""
+    seen = {}
+
+    def watching(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):
+        if query.shape[0] == value.shape[0] and _active:
+            keys = key.double().repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+            scores = query[:, :, -1:].double() @ keys.transpose(-1, -2) * scaling
+            if attention_mask is not None:
+                allowed = attention_mask[:, :, -1:, : key.shape[2]]
+                scores = scores.masked_fill(~allowed, -torch.inf)
+            seen.setdefault(module.layer_idx, []).append(scores.softmax(-1)[:, :, 0].numpy())
+        return capturing_attention(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+
+    AttentionInterface.register("watching", watching)
+    AttentionMaskInterface.register("watching", sdpa_mask)
+    source.model.set_attn_implementation({"text_config": "watching", "vision_config": "sdpa"})
+    try:
+        yield seen
+    finally:
+        source.model.set_attn_implementation({"text_config": KERNEL, "vision_config": "sdpa"})
+
+
+def test_rows_in_bf16_are_the_fp64_softmax_of_the_same_bf16_queries_and_keys(random_folder):
     source = load(random_folder, (8, 8), "bfloat16")
-    expected = []
-
-    def oracle(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):
-        group = query.shape[1] // key.shape[1]
-        keys = key.double().repeat_interleave(group, dim=1)
-        scores = query[:, :, -1:].double() @ keys.transpose(-1, -2) * scaling
-        if attention_mask is not None:
-            scores = scores.masked_fill(~attention_mask[:, :, -1:, : key.shape[2]], -torch.inf)
-        expected.append(scores.softmax(-1)[:, :, 0].numpy())
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
-
     images = [picture(seed=seed) for seed in range(2)]
-    built, processed, made = ask(source, QUERIES[:2], images, Capture(keys="all"))
-    AttentionInterface.register("sdpa_oracle", oracle)
-    from transformers import AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionMaskInterface.register("sdpa_oracle", sdpa_mask)
-    plain = run(source, "sdpa_oracle", plain_inputs(source, built, processed))
+    with watched(source) as expected:
+        built, processed, made = ask(source, QUERIES[:2], images, Capture(keys="all"))
+    plain = run(source, "sdpa", plain_inputs(source, built, processed))
     np.testing.assert_array_equal(made.token_id, plain.sequences[:, -made.token_id.shape[1] :].numpy())
-    layers = len(source.captured_layers)
-    for number, rows in enumerate(expected):
-        ours = made.attention_all[number // layers, number % layers][..., : rows.shape[-1]]
-        np.testing.assert_allclose(ours, rows, atol=1e-5, rtol=0)
+    for number, layer in enumerate(source.captured_layers):
+        for step, rows in enumerate(expected[layer]):
+            ours = made.attention_all[step, number][..., : rows.shape[-1]]
+            np.testing.assert_allclose(ours, rows, atol=1e-5, rtol=0)
 
 
 def test_the_whole_prompt_matrix_is_the_eager_one_and_causal(tiny):
@@ -143,7 +163,7 @@ def test_the_whole_prompt_matrix_is_the_eager_one_and_causal(tiny):
     built, processed, made = ask(tiny, QUERIES[:2], images, Capture(rows="all", full_samples=("x",)), full_rows=(0, 1))
     eager = run(tiny, "eager", plain_inputs(tiny, built, processed), output_attentions=True)
     for sample, prompt in enumerate(built):
-        start = made.padding[sample]
+        start = made.gap[sample]
         assert made.prefill.shape[-1] - start == len(prompt.input_ids)
         ours = made.prefill[:, sample, :, start:, start:]
         theirs = torch.stack([layer[sample, :, start:, start:] for layer in eager.attentions[0]]).numpy()
@@ -166,14 +186,11 @@ def test_value_weighted_attention_is_the_norm_of_each_projected_contribution(tin
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
 
-    from transformers import AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
     AttentionInterface.register("value_oracle", keep)
     AttentionMaskInterface.register("value_oracle", sdpa_mask)
     built, processed, made = ask(tiny, QUERIES[:2], [picture(), picture(seed=1)], Capture(value_weighted=True))
     run(tiny, "value_oracle", plain_inputs(tiny, built, processed))
-    length = made.padding[0] + len(built[0].input_ids)
+    length = max(len(prompt.input_ids) for prompt in built)
     for layer, steps in seen.items():
         for step, expected in enumerate(steps):
             for sample, prompt in enumerate(built):
@@ -253,7 +270,7 @@ def test_log_probabilities_and_entropies_are_those_of_the_next_token_distributio
 def test_the_future_does_not_change_a_row(tiny):
     """Causality: what follows a prompt leaves the logits of its last position as they are."""
     image = prompts.process_image(tiny, picture())
-    prompt = prompts.build_prompt(tiny, image, QUERIES[1], "", "sample")
+    prompt = prompts.build_prompt(tiny, [image], QUERIES[1], "", "sample")
     ids = torch.from_numpy(prompt.input_ids)[None]
 
     def logits(input_ids):
@@ -263,8 +280,7 @@ def test_the_future_does_not_change_a_row(tiny):
             return tiny.model(
                 input_ids=input_ids,
                 mm_token_type_ids=types,
-                pixel_values=image.pixel_values,
-                image_grid_thw=image.image_grid_thw,
+                **image.inputs,
             ).logits[:, : ids.shape[1]]
 
     changed = torch.cat([ids, torch.full((1, 4), 7)], dim=1)

@@ -12,6 +12,7 @@ import xarray as xr
 from attention_atlas import store
 from attention_atlas.attention import extraction, generation, models
 from attention_atlas.attention.extraction import ExtractionSettings, extract_shard
+from attention_atlas.attention.families import FAMILIES
 from attention_atlas.config import ModelEntry
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.study import SAMPLE_COLUMNS
@@ -180,7 +181,7 @@ def nodes(path):
 
 def by_hand(model, folder, image, query, grid=None):
     """One sample as in any notebook: the chat template on the image itself, eager attention, batch of one."""
-    processor = models.load_processor("by hand", folder)
+    processor = models.load_processor("by hand", FAMILIES["qwen3_vl"], folder)
     if grid:
         image = image.resize((32 * grid[1], 32 * grid[0]), Image.Resampling.BICUBIC)
     content = [{"type": "image", "image": image}, {"type": "text", "text": query}]
@@ -372,8 +373,14 @@ def test_an_answer_ends_with_its_end_token_and_is_padded_behind(whole, extract, 
 
 
 def test_an_image_is_encoded_once_for_all_its_queries(extract, calls):
-    extract(batch_size=3)  # the second image's queries fall into two batches
-    assert [len(batch) for batch in calls.batches] == [3, 3]
+    extract(batch_size=3)  # two queries an image: a third would be of another image
+    assert [len(batch) for batch in calls.batches] == [2, 2, 2]
+    assert calls.images == 3
+
+
+def test_an_image_of_more_queries_than_a_batch_is_read_once_too(extract, calls):
+    extract(batch_size=1)
+    assert [len(batch) for batch in calls.batches] == [1] * 6
     assert calls.images == 3
 
 
@@ -388,7 +395,7 @@ def test_a_batch_holds_one_grid_and_each_grid_is_a_node(extract, calls):
     assert {name: dataset["sample"].values.tolist() for name, dataset in nodes(path).items()} == expected
     grids = {sample: name for name, samples in expected.items() for sample in samples}
     assert all(len({grids[sample] for sample in batch}) == 1 for batch in calls.batches)
-    assert sorted(len(batch) for batch in calls.batches) == [1, 2, 2, 3]
+    assert sorted(len(batch) for batch in calls.batches) == [2, 2, 2, 2]
     assert calls.images == 4
 
 
@@ -572,12 +579,12 @@ def test_an_interrupted_shard_goes_on_with_the_bytes_of_an_uninterrupted_one(who
 def test_an_interruption_within_an_image_goes_on_too(extract, calls):
     calls.fail = lambda ids: (_ for _ in ()).throw(KeyboardInterrupt) if "square_2-q1" in ids else None
     with pytest.raises(KeyboardInterrupt):
-        extract(batch_size=3)
+        extract(batch_size=1)
     calls.fail = lambda ids: None
     calls.batches.clear()
-    resumed = extract(batch_size=3).read_bytes()
-    assert calls.batches == [["square_1-q1", "square_2-q0", "square_2-q1"]]
-    assert resumed == extract(batch_size=3).read_bytes()
+    resumed = extract(batch_size=1).read_bytes()
+    assert calls.batches == [["square_2-q1"]]
+    assert resumed == extract(batch_size=1).read_bytes()
 
 
 @pytest.mark.parametrize(

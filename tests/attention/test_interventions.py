@@ -80,8 +80,8 @@ def plain_logprobs(source, image, query=QUERY, tokens=TOKENS, hidden=(), layers=
 
 def forced(source, image, tokens=TOKENS):
     processed = prompts.process_image(source, image)
-    prompt = prompts.build_prompt(source, processed, QUERY, "", "s")
-    return scoring.forced(source, prompt, tokens, processed), processed
+    prompt = prompts.build_prompt(source, [processed], QUERY, "", "s")
+    return scoring.forced(source, prompt, tokens), processed
 
 
 def knocked_out(source, image, hidden, layers, batch_size=3, tokens=TOKENS):

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from attention_atlas.attention import models, prompts
+from attention_atlas.attention.families import FAMILIES
 from attention_atlas.attention.models import VisionLanguageModel
-from attention_atlas.attention.vision_tokens import vision_token_mask
+from attention_atlas.attention.vision_tokens import image_of_token
 from attention_atlas.cells import cell_edges
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.study import SPECIAL_TOKEN
@@ -20,16 +21,25 @@ IMAGE, START, END, TEXT = 7, 8, 9, 1
 BLACK, WHITE = -1.0, 1.0  # as the processor normalises them
 
 
-def mask_of(ids, tokens=4):
-    return vision_token_mask(ids, IMAGE, START, END, tokens, "scene_3-q1")
+def numbers_of(ids, tokens=(4,)):
+    return image_of_token(ids, IMAGE, (START, END), tokens, "scene_3-q1")
 
 
 def test_the_span_between_the_markers_is_marked_wherever_it_stands():
     span = [START, IMAGE, IMAGE, IMAGE, IMAGE, END]
     for before, behind in ((0, 0), (5, 2)):
         ids = [TEXT] * before + span + [TEXT] * behind
-        expected = [False] * (before + 1) + [True] * 4 + [False] * (behind + 1)
-        assert mask_of(ids).tolist() == expected
+        expected = [0] * (before + 1) + [1] * 4 + [0] * (behind + 1)
+        assert numbers_of(ids).tolist() == expected
+
+
+def test_each_image_has_a_span_of_its_own_length():
+    ids = [TEXT, START, *[IMAGE] * 2, END, TEXT, START, *[IMAGE] * 3, END]
+    assert numbers_of(ids, (2, 3)).tolist() == [0, 0, 1, 1, 0, 0, 0, 2, 2, 2, 0]
+    with pytest.raises(AtlasError, match=r"not one span an image \(positions 2 to 3, 7 to 9\)"):
+        numbers_of(ids, (3, 2))
+    with pytest.raises(AtlasError, match="5 image tokens in the prompt, its 2 images have 6"):
+        numbers_of(ids, (3, 3))
 
 
 @pytest.mark.parametrize(
@@ -40,9 +50,12 @@ def test_the_span_between_the_markers_is_marked_wherever_it_stands():
         ([START, END, TEXT], "0 image tokens in the prompt, its image has 4"),
         (
             [START, IMAGE, IMAGE, END, START, IMAGE, IMAGE, END],
-            "the image tokens are not one span (positions 1 to 6)",
+            "the image tokens are not one span an image (positions 1 to 2, 5 to 6)",
         ),
-        ([START, IMAGE, IMAGE, TEXT, IMAGE, IMAGE, END], "the image tokens are not one span (positions 1 to 5)"),
+        (
+            [START, IMAGE, IMAGE, TEXT, IMAGE, IMAGE, END],
+            "the image tokens are not one span an image (positions 1 to 2, 4 to 5)",
+        ),
         ([TEXT, *[IMAGE] * 4, END], "do not stand between a start and an end marker"),
         ([START, *[IMAGE] * 4, TEXT], "do not stand between a start and an end marker"),
         ([END, *[IMAGE] * 4, START], "do not stand between a start and an end marker"),
@@ -52,27 +65,27 @@ def test_the_span_between_the_markers_is_marked_wherever_it_stands():
 )
 def test_any_other_prompt_is_an_error_that_names_the_sample(ids, told):
     with pytest.raises(AtlasError, match=re.escape("sample 'scene_3-q1': ") + ".*" + re.escape(told)):
-        mask_of(ids)
+        numbers_of(ids)
 
 
 def test_an_image_token_in_the_text_of_a_query_is_refused_by_its_sample(tiny):
     image = prompts.process_image(tiny, picture())
-    with pytest.raises(AtlasError, match="sample 'scene_3-q1': 128 image tokens in the prompt, its image has 64"):
-        prompts.build_prompt(tiny, image, "What is <|image_pad|>?", "", "scene_3-q1")
+    with pytest.raises(AtlasError, match=r"sample 'scene_3-q1': .* contains the special token '<.image_pad.>'"):
+        prompts.build_prompt(tiny, [image], "What is <|image_pad|>?", "", "scene_3-q1")
 
 
 # Processors, each with a grid policy
 
 
 def reference_processor(request):
-    return models.load_processor("reference", request.getfixturevalue("random_folder"))
+    return models.load_processor("reference", FAMILIES["qwen3_vl"], request.getfixturevalue("random_folder"))
 
 
 def real_processor(request):
     variable = "ATLAS_QWEN3VL_FILES"
     if variable not in os.environ:
         pytest.skip(f"set {variable} to the folder with the real configuration files")
-    return models.load_processor("real", Path(os.environ[variable]) / "processor")
+    return models.load_processor("real", FAMILIES["qwen3_vl"], Path(os.environ[variable]) / "processor")
 
 
 @pytest.fixture(params=[reference_processor, real_processor], ids=["reference", "real"])
@@ -104,11 +117,11 @@ VIEWS = [
 
 def seen(processor, image, grid):
     """What each token sees: (rows, cols, values), values from -1 (black) to 1 (white)."""
-    source = VisionLanguageModel("test", None, processor, grid, "", "")
+    source = VisionLanguageModel("test", None, processor, FAMILIES["qwen3_vl"], grid, "", "")
     processed = prompts.process_image(source, image)
     merge = processor.image_processor.merge_size
     # Patches come grouped by the token that they merge into.
-    return processed, processed.pixel_values.numpy().reshape(processed.rows, processed.cols, merge**2, -1)
+    return processed, processed.inputs["pixel_values"].numpy().reshape(processed.rows, processed.cols, merge**2, -1)
 
 
 @pytest.mark.parametrize(("size", "grid", "shape"), VIEWS)

@@ -39,7 +39,11 @@ class Run(Section):
 class Extraction(Section):
     """How samples are put through the model."""
 
-    batch_size: int = Field(96, ge=1, description="samples generated together; part of the numbers (order of sums)")
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        96,
+        description="samples generated together; part of the numbers (order of sums). auto: as many as fit into "
+        "memory, so that numbers repeat within tolerances alone",
+    )
     threads: int = Field(1, ge=1, description="torch threads of one job; part of the numbers (order of sums)")
     system_prompt: str = Field("", description="text of a system turn before the query; empty = none")
 
@@ -512,6 +516,12 @@ class ModelEntry(Section):
     grid: Grid = Field("native", description="native: the processor's choice; [rows, cols]: resize to that many tokens")
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="device; auto: a GPU where there is one"
+    )
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = Field(
+        None, description="spread the layers over all GPUs of a job (accelerate's maps) instead of one device"
+    )
+    quantization: Literal["8bit", "4bit"] | None = Field(
+        None, description="load the weights in 8 or 4 bits, by bitsandbytes; other numbers than dtype's"
     )
 
     @model_validator(mode="after")

@@ -7,12 +7,13 @@ Everything that a variable means is in SCHEMA, which the files carry as attribut
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -30,6 +31,8 @@ MANIFEST = "manifest.json"
 PARTS = ("controls", "random_weights", "interventions")
 # Level 1 costs a third of the time of level 4 and a few per cent of size.
 COMPRESSION: Mapping[str, Any] = {"zlib": True, "complevel": 1, "shuffle": True}
+# Variables with one of these are left on disk until they are written.
+LARGE_DIMS = {"row", "col", "key", "query_token"}
 STOP_REASONS = ("end_token", "max_new_tokens", "error")
 
 
@@ -63,6 +66,9 @@ SCHEMA: dict[str, Variable] = {
     "first_token_mass": Variable(HEADS, "float32", "attention mass on the first token of the prompt"),
     "prompt_text_mass": Variable(HEADS, "float32", "attention mass on the rest of the prompt's text"),
     "generated_text_mass": Variable(HEADS, "float32", "attention mass on generated tokens"),
+    "other_images_mass": Variable(
+        HEADS, "float32", "attention mass on the vision tokens of the sample's other images", optional=True
+    ),
     "value_weighted_attention": Variable(
         (*HEADS, "row", "col"), "float32", "attention weight times norm of the projected value", optional=True
     ),
@@ -102,7 +108,7 @@ SCHEMA: dict[str, Variable] = {
     "query_id": Variable(("sample",), "str", "id of the query"),
     "query_type": Variable(("sample",), "str", "type of the query"),
     "condition": Variable(("sample",), "str", "control condition, empty for the study itself"),
-    "image": Variable(("sample",), "str", "image file, relative to the study's images"),
+    "image": Variable(("sample",), "str", "image file that the map is on, relative to the study's images"),
     "image_sha256": Variable(("sample",), "str", "SHA-256 of the image file"),
     "image_height": Variable(("sample",), "int32", "height of the original image", "pixel"),
     "image_width": Variable(("sample",), "int32", "width of the original image", "pixel"),
@@ -121,6 +127,13 @@ REQUIRED_ATTRIBUTES = ("model", "num_layers", "num_heads", "row_convention", "sc
 def grid_name(rows: int, cols: int) -> str:
     """The name of the node of a token grid."""
     return f"grid_{rows}x{cols}"
+
+
+def node_name(grids: Sequence[tuple[int, int]], image: int) -> str:
+    """The path of the node of samples whose images have these grids, for the map on one of them (1 = the first)."""
+    if len(grids) == 1:
+        return grid_name(*grids[0])
+    return "grids_" + "_".join(f"{rows}x{cols}" for rows, cols in grids) + f"/image_{image}"
 
 
 def as_dataset(variables: Mapping[str, np.ndarray], samples: list[str], layers: list[int], attrs: dict) -> xr.Dataset:
@@ -176,28 +189,51 @@ def broken_values(dataset: xr.Dataset) -> list[str]:
     return problems
 
 
-def write_shard(path: Path, nodes: Mapping[str, xr.Dataset], compressed: bool = True) -> None:
+def write_shard(path: Path, nodes: Mapping[str, xr.Dataset]) -> None:
     """Write one shard: every node validated, in the order of their names."""
     for name, node in nodes.items():
         validate(node, f"{path}, group /{name}")
     tree = xr.DataTree.from_dict({f"/{name}": nodes[name] for name in sorted(nodes)})
-    write_tree(path, tree, COMPRESSION if compressed else {})
+    write_tree(path, tree)
 
 
-def write_tree(path: Path, tree: xr.DataTree, compression: Mapping[str, Any] = COMPRESSION) -> None:
+def write_tree(path: Path, tree: xr.DataTree) -> None:
     """Write a tree as netCDF: the same bytes for the same values, and never seen half-written.
 
-    What variables remember of files that they were read from is dropped: a text would be cut to its old width.
+    What is lazy goes through memory part by part. What variables remember of files that they were read from is dropped:
+    a text would be cut to its old width.
     """
-    tree = tree.map_over_datasets(lambda dataset: dataset.drop_encoding())
+    tree = tree.map_over_datasets(lambda dataset: with_small_ones_loaded(dataset.drop_encoding()))
     encoding = {
         node.path: {
-            str(variable): dict(compression) for variable, values in node.data_vars.items() if values.dtype.kind in "fi"
+            str(variable): dict(COMPRESSION) for variable, values in node.data_vars.items() if values.dtype.kind in "fi"
         }
         for node in tree.subtree
     }
     with replacing(path) as partial:
-        tree.to_netcdf(partial, engine="netcdf4", encoding=encoding)
+        tree.to_netcdf(partial, engine="netcdf4", encoding=encoding, compute=False)
+        write_lazy(partial, tree)
+
+
+def with_small_ones_loaded(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset with everything in memory but what has values for each cell or key of a sample."""
+    small = [name for name, variable in dataset.variables.items() if not LARGE_DIMS & set(variable.dims)]
+    return dataset.assign({name: dataset[name].load() for name in small if name in dataset.data_vars})
+
+
+def write_lazy(path: Path, tree: xr.DataTree) -> None:
+    """Fill in the variables of a file that are lazy in the tree, part by part in the order of their samples.
+
+    Written by dask itself, the parts would lie in the file in another order each time.
+    """
+    with netCDF4.Dataset(path, "r+") as file:
+        for node in tree.subtree:
+            for name, variable in node.data_vars.items():
+                if variable.chunks is not None:
+                    target = file[f"{node.path}/{name}"]
+                    ends = np.cumsum(variable.chunksizes["sample"]).tolist()
+                    for start, end in zip([0, *ends], ends, strict=False):
+                        target[start:end] = variable.isel(sample=slice(start, end)).values
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -275,18 +311,22 @@ def common_attributes(shards: Iterable[Path], names: Iterable[str]) -> dict[str,
     return {name: values.pop() for name, values in found.items()}
 
 
-def open_shards(paths: Iterable[Path]) -> xr.DataTree:
+def open_shards(paths: Iterable[Path], more: Mapping[str, xr.Dataset] | None = None) -> xr.DataTree:
     """The shards as one tree, lazily: samples in the order of the shards, padded to common steps and prompt tokens.
 
-    Closing the tree closes its files. Left to the garbage collector, a file that is opened again meanwhile can crash
-    the netCDF library.
+    `more` are nodes in memory that come behind. Closing the tree closes its files. Left to the garbage collector, a
+    file that is opened again meanwhile can crash the netCDF library.
     """
     shards = [xr.open_datatree(path, engine="netcdf4", chunks={}) for path in paths]
     nodes: dict[str, list[xr.Dataset]] = {}
     for shard in shards:
-        for name, node in shard.children.items():
-            nodes.setdefault(name, []).append(node.to_dataset())
-    tree = xr.DataTree.from_dict({f"/{name}": joined(parts) for name, parts in sorted(nodes.items())})
+        for leaf in shard.leaves:
+            node = leaf.to_dataset()
+            # dask cannot pad lazy texts to the width of those in memory
+            nodes.setdefault(leaf.path, []).append(with_small_ones_loaded(node) if more else node)
+    for name, node in (more or {}).items():
+        nodes.setdefault(f"/{name}", []).append(node)
+    tree = xr.DataTree.from_dict({name: joined(parts) for name, parts in sorted(nodes.items())})
 
     def close() -> None:
         for shard in shards:

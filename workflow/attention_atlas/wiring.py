@@ -16,6 +16,7 @@ from attention_atlas.inputs import shards as sharding
 from attention_atlas.inputs.causal_samples import causal_samples
 from attention_atlas.inputs.conditions import RANDOM_WEIGHTS
 from attention_atlas.inputs.study import read_study
+from attention_atlas.inputs.views import images_of, of_one_image
 from attention_atlas.paper import contents
 from attention_atlas.provenance import module_path
 
@@ -55,7 +56,9 @@ class Workflow:
     def images(self, study: str, shard: str | None = None) -> list[str]:
         """The image files of one shard, or of a whole study; refuses rows whose image is not there."""
         wanted = self._shards(study).values() if shard is None else [self._shards(study)[shard]]
-        first_row = {row["image"]: row for rows in reversed([*wanted]) for row in reversed(rows)}
+        first_row = {
+            image: row for rows in reversed([*wanted]) for row in reversed(rows) for image in images_of(row["image"])
+        }
         found = {f"data/{study}/images/{image}": row for image, row in first_row.items()}
         missing = [f"line {row['line']}: {path} is not there" for path, row in found.items() if not Path(path).exists()]
         if missing:
@@ -70,7 +73,8 @@ class Workflow:
         """The mask files of the objects of a study, or of one shard's images."""
         objects = self._studies[study].objects
         if shard is not None:
-            objects = objects[objects["image"].isin(self._images_of(study, shard))]
+            own = {image for named in self._images_of(study, shard) for image in images_of(named)}
+            objects = objects[objects["image"].isin(own)]
         return sorted(f"data/{study}/masks/{mask}" for mask in objects.get("mask", []) if mask)
 
     def rows_digest(self, study: str, shard: str) -> str:
@@ -97,7 +101,7 @@ class Workflow:
         wanted = self.settings.controls
         if "other_image" not in wanted.conditions:
             return {}
-        return controls.donors(self._studies[study].samples["image"], wanted.other_images, wanted.seed)
+        return controls.donors(of_one_image(self._studies[study].samples)["image"], wanted.other_images, wanted.seed)
 
     def _control_shards_of(self, study: str) -> list[str]:
         asked = self._studies[study], self.settings.controls

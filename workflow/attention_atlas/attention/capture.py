@@ -16,32 +16,49 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 KERNEL = "atlas_capture"
-MASSES = ("vision_mass", "first_token_mass", "prompt_text_mass", "generated_text_mass")
 
 
 @dataclass(frozen=True)
 class PromptLayout:
-    """Where things stand in a batch of left-padded prompts.
+    """Where things stand in a batch of prompts that are padded after a shared prefix.
 
-    `padding` (batch,): padded positions; `vision` (batch, tokens): positions of vision tokens; `length`: with padding.
+    `padding` (batch,): number of padded positions, from position `prefix` on (0: padded on the left); `vision`
+    (batch, tokens): positions of vision tokens, image after image; `images`: number of tokens of each image; `length`:
+    of the prompts with their padding.
     """
 
     padding: torch.Tensor
     vision: torch.Tensor
+    images: tuple[int, ...]
     length: int
+    prefix: int
+
+    def attended(self) -> torch.Tensor:
+        """Which prompt positions hold a token: (batch, length), boolean."""
+        positions = torch.arange(self.length, device=self.padding.device)[None]
+        return (positions < self.prefix) | (positions >= self.prefix + self.padding[:, None])
+
+    def first(self) -> torch.Tensor:
+        """Position of each prompt's first token: (batch,)."""
+        return torch.zeros_like(self.padding) if self.prefix else self.padding
 
     def groups(self) -> torch.Tensor:
-        """Membership of prompt positions in vision, first token and other text: (batch, length, 3), 0 or 1."""
-        positions = torch.arange(self.length, device=self.padding.device)[None]
-        vision = torch.zeros(len(self.padding), self.length, dtype=torch.bool, device=self.padding.device)
-        vision.scatter_(1, self.vision, True)
-        first = positions == self.padding[:, None]
-        text = (positions > self.padding[:, None]) & ~vision
-        return torch.stack([vision, first, text], dim=-1).float()
+        """Membership of prompt positions in each image, first token and other text: (batch, length, images + 2)."""
+        member = torch.zeros(len(self.padding), self.length, len(self.images) + 2, device=self.padding.device)
+        member[..., -1] = self.attended()
+        for number, positions in enumerate(self.vision.split(self.images, dim=1)):
+            member[..., number].scatter_(1, positions, 1)
+        member[..., -2].scatter_(1, self.first()[:, None], 1)
+        member[..., -1] -= member[..., :-1].sum(-1)
+        return member
 
 
 class Recorder:
-    """Buffers for one batch; a step begins whenever the first captured layer runs."""
+    """Buffers for one batch; a step begins whenever the first captured layer runs.
+
+    `attention` (step, layer, sample, head, vision token); `masses` (step, layer, sample, head, group): each image, the
+    prompt's first token, its other text, generated tokens.
+    """
 
     def __init__(
         self,
@@ -52,7 +69,6 @@ class Recorder:
         all_keys: bool = False,
         value_weighted: bool = False,
         full_rows: tuple[int, ...] = (),
-        hidden_states: bool = False,
     ) -> None:
         batch, tokens = layout.vision.shape
         device = layout.vision.device
@@ -62,12 +78,11 @@ class Recorder:
         self.step = -1
         shape = (max_steps, len(layers), batch, num_heads)
         self.attention = torch.empty(*shape, tokens, device=device)
-        self.masses = torch.empty(*shape, len(MASSES), device=device)
+        self.masses = torch.empty(*shape, self.groups.shape[-1] + 1, device=device)
         keys = layout.length + max_steps
         self.attention_all = torch.full((*shape, keys), torch.nan, device=device) if all_keys else None
         self.value_weighted = torch.empty(*shape, tokens, device=device) if value_weighted else None
         self.value_norms: dict[int, torch.Tensor] = {}
-        self.hidden_states: dict[int, torch.Tensor] | None = {} if hidden_states else None
         square = (len(layers), len(self.full_rows), num_heads, layout.length, layout.length)
         self.prefill = torch.empty(square, device=device) if full_rows else None
 
@@ -86,7 +101,7 @@ class Recorder:
             return
         if layer == 0:
             self.step += 1
-        weights = attention_rows(query[:, :, -1:], key, attention_mask, scaling)[:, :, 0]
+        weights = attention_rows(query[:, :, -1:], key, attention_mask, scaling)[:, :, 0].to(self.attention.device)
         vision = self.layout.vision[:, None].expand(-1, weights.shape[1], -1)
         on_vision = weights.gather(-1, vision)
         self.attention[self.step, layer] = on_vision
@@ -96,17 +111,11 @@ class Recorder:
             self.attention_all[self.step, layer, ..., : weights.shape[-1]] = weights
         if self.value_weighted is not None:
             if self.step == 0:
-                self.value_norms[layer] = projected_value_norms(module, value, self.layout.vision)
+                norms = projected_value_norms(module, value, self.layout.vision.to(value.device))
+                self.value_norms[layer] = norms.to(self.attention.device)
             self.value_weighted[self.step, layer] = on_vision * self.value_norms[layer]
         if self.prefill is not None and self.step == 0:
             self.prefill[layer] = self.prompt_matrix(query, key, attention_mask, scaling)
-
-    def record_input(self, layer: int, states: torch.Tensor) -> None:
-        """Keep the hidden states (batch, length, dim) that enter a layer in the prefill: first token, vision tokens."""
-        if self.hidden_states is None or layer in self.hidden_states:
-            return
-        positions = torch.cat([self.layout.padding[:, None], self.layout.vision], dim=1)
-        self.hidden_states[layer] = states.gather(1, positions[..., None].expand(-1, -1, states.shape[-1])).float()
 
     def prompt_matrix(self, query, key, attention_mask, scaling) -> torch.Tensor:
         """The whole causal matrix of the prompt for the samples chosen: (chosen, heads, query, key)."""
@@ -162,19 +171,26 @@ def recording(recorder: Recorder) -> Iterator[Recorder]:
 
 
 @contextmanager
-def recording_inputs(recorder: Recorder, decoder_layers: Sequence[torch.nn.Module]) -> Iterator[None]:
-    """Keep what enters the captured layers in `recorder`, where it asks for that, while models run inside the block.
+def keeping_inputs(
+    decoder_layers: Sequence[torch.nn.Module], wanted: Sequence[int], positions: torch.Tensor
+) -> Iterator[dict[int, torch.Tensor]]:
+    """Keep what enters layers, (batch, positions, dim) in fp32 by layer, while a model runs once inside the block.
 
-    DeepStack adds its features between layers, so they are part of a layer's input.
+    `positions` (batch, positions). DeepStack adds its features between layers, so they are part of a layer's input.
     """
-    wanted = [] if recorder.hidden_states is None else list(recorder.index)
+    kept: dict[int, torch.Tensor] = {}
 
     def hook_of(layer: int) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
-        return lambda module, inputs: recorder.record_input(layer, inputs[0])
+        def keep(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            states = inputs[0]
+            at = positions.to(states.device)[..., None].expand(-1, -1, states.shape[-1])
+            kept[layer] = states.gather(1, at).float()
+
+        return keep
 
     hooks = [decoder_layers[layer].register_forward_pre_hook(hook_of(layer)) for layer in wanted]
     try:
-        yield
+        yield kept
     finally:
         for hook in hooks:
             hook.remove()

@@ -2,20 +2,21 @@
 
 from pathlib import Path
 
+from attention_atlas.attention.asking import Asked, image_file, shard_rows
 from attention_atlas.attention.catalogue import CONTROL_MODULES
-from attention_atlas.attention.extraction import Asked, image_file, shard_rows
 from attention_atlas.config import Controls
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.conditions import image_of
 from attention_atlas.inputs.control_pictures import picture
 from attention_atlas.inputs.controls import control_rows, donors, rows_with_random_weights
 from attention_atlas.inputs.study import read_study
+from attention_atlas.inputs.views import of_one_image
 
 
 def control_samples(study_folder: Path, shard: str, shards: int, controls: Controls) -> Asked:
     """The control samples of the study's images in a shard, ordered by picture: each is encoded once and forgotten."""
     study, own = shard_rows(study_folder, shard, shards)
-    others = donors(study.samples["image"], controls.other_images, controls.seed)
+    others = donors(of_one_image(study.samples)["image"], controls.other_images, controls.seed)
     rows = list(control_rows(study, controls, {row["image"] for row in own}, others))
     read_study(study_folder, query_types=None, images={image_of(row["image"]) for row in rows})  # before any weights
     if not rows:

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from attention_atlas.attention import models, prompts, scoring
+from attention_atlas.attention.families import ProcessedImage
 from attention_atlas.attention.models import VisionLanguageModel
-from attention_atlas.attention.prompts import ProcessedImage
 from attention_atlas.attention.scoring import Forced
 from attention_atlas.config import Causal, Extraction, ModelEntry
 from attention_atlas.errors import AtlasError
@@ -27,6 +27,8 @@ from attention_atlas.inputs.study import Study
 logger = logging.getLogger(__name__)
 # Pictures that are encoded together at most: more of them are slower on a processor, and take its memory.
 MOST_PICTURES = 16
+# Knockouts that are scored together where the settings leave it open.
+MOST_SETS = 64
 COLUMNS = {"sample_id": "str", "kind": "str", "index": "int32", "step": "int32", "logprob": "float32"}
 Label = tuple[str, int]
 T = TypeVar("T")
@@ -50,12 +52,13 @@ def intervene_shard(
     """
     torch.set_num_threads(extraction.threads)
     source = models.load(name, entry)
+    at_once = MOST_SETS if extraction.batch_size == "auto" else extraction.batch_size
     tables = []
     for number, subject in enumerate(subjects, start=1):
         case = prepared(source, study, subject, extraction.system_prompt)
-        tables.append(score_pictures(source, case, causal, extraction.batch_size))
+        tables.append(score_pictures(source, case, causal, at_once))
         if "knockout" in causal.checks and subject.targets:
-            tables.append(score_knockouts(source, case, causal, layers, extraction.batch_size))
+            tables.append(score_knockouts(source, case, causal, layers, at_once))
         progress(number, len(subjects))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
 
@@ -79,8 +82,8 @@ def prepared(source: VisionLanguageModel, study: Study, subject: Subject, system
             f"sample {subject.sample_id!r}: its map has {len(subject.order)} cells, but the model sees {image.rows} x "
             f"{image.cols} of {subject.image!r}: the image or the model's grid has changed. Extract the shard anew"
         )
-    prompt = prompts.build_prompt(source, image, subject.query, system_prompt, subject.sample_id)
-    return Case(subject, picture, image, scoring.forced(source, prompt, subject.token_id, image))
+    prompt = prompts.build_prompt(source, [image], subject.query, system_prompt, subject.sample_id)
+    return Case(subject, picture, image, scoring.forced(source, prompt, subject.token_id))
 
 
 def processed(source: VisionLanguageModel, pixels: np.ndarray) -> ProcessedImage:

@@ -11,27 +11,20 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from PIL import Image
-from transformers import Qwen3VLForConditionalGeneration, Qwen3VLMoeForConditionalGeneration
-from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
+from transformers import BitsAndBytesConfig
+from transformers.utils import is_bitsandbytes_available
 
 from attention_atlas.attention.capture import KERNEL
+from attention_atlas.attention.families import FAMILIES, Family, SquareFamily
 from attention_atlas.config import ModelEntry
 from attention_atlas.errors import AtlasError
 from attention_atlas.provenance import file_sha256
 
 logger = logging.getLogger(__name__)
-ARCHITECTURES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VLMoeForConditionalGeneration}
 KERNELS = {"text_config": KERNEL, "vision_config": "sdpa"}
 NEEDED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
 MOST_STRETCH = 0.05
 MOST_ELONGATED = 200  # the image processor's own limit of the aspect ratio
-
-
-class StillImageProcessor(Qwen3VLProcessor):
-    """Qwen3-VL's processor without its video part, which alone needs torchvision."""
-
-    def __init__(self, image_processor=None, tokenizer=None, chat_template=None, **_: Any) -> None:
-        super().__init__(image_processor, tokenizer, video_processor=None, chat_template=chat_template)
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,8 @@ class VisionLanguageModel:
 
     name: str
     model: Any
-    processor: StillImageProcessor
+    processor: Any
+    family: Family
     grid: str | tuple[int, int]
     revision: str
     weights_sha256: str
@@ -64,9 +58,32 @@ class VisionLanguageModel:
         return [layer for layer, kind in enumerate(types) if kind == "full_attention"]
 
     @property
+    def refused(self) -> dict[str, str]:
+        """What cannot be kept of this model, by the setting of `capture`, with the reason."""
+        quantized = getattr(self.model, "is_quantized", False)
+        packed = {"value_weighted": "its projections are packed in few bits, and norms of projected values need them"}
+        return {**self.family.refused, **(packed if quantized else {})}
+
+    @property
+    def shares_prefix(self) -> bool:
+        """Whether what comes before a query can be read once for all queries, and padded behind.
+
+        Sliding windows and recurrent states would count the padding.
+        """
+        return len(self.captured_layers) == self.text_config.num_hidden_layers
+
+    @property
     def cell_pixels(self) -> int:
         """Side of the square of processed pixels behind one vision token."""
-        return self.processor.image_processor.patch_size * self.processor.image_processor.merge_size
+        return self.family.cell_pixels(self.processor)
+
+    @property
+    def markers(self) -> tuple[int, int]:
+        """The ids of the tokens before and after an image's span."""
+        first, last = (getattr(self.model.config, name, None) for name in self.family.markers)
+        if first is None or last is None:
+            first, last = (getattr(self.processor, name) for name in self.family.markers)
+        return first, last
 
 
 def load(name: str, entry: ModelEntry, random_seed: int | None = None) -> VisionLanguageModel:
@@ -75,15 +92,16 @@ def load(name: str, entry: ModelEntry, random_seed: int | None = None) -> Vision
     With `random_seed` the same architecture, processor and grid with weights drawn anew (Adebayo et al. 2018).
     """
     folder = model_folder(name, entry)
-    architecture = architecture_of(name, folder)
-    processor = load_processor(name, folder)
-    check_grid(name, entry.grid, processor)
+    family = family_of(name, folder)
+    processor = load_processor(name, family, folder)
+    check_grid(name, entry.grid, family, processor)
     return VisionLanguageModel(
         name=name,
-        model=load_weights(architecture, folder, entry)
+        model=load_weights(family, folder, entry)
         if random_seed is None
-        else random_weights(architecture, folder, entry, random_seed),
+        else random_weights(family, folder, entry, random_seed),
         processor=processor,
+        family=family,
         grid=entry.grid,
         revision=entry.revision or "local folder",
         weights_sha256=weights_sha256(folder.glob("*.safetensors"))
@@ -111,42 +129,65 @@ def model_folder(name: str, entry: ModelEntry) -> Path:
         ) from error
 
 
-def architecture_of(name: str, folder: Path) -> Any:
-    """The class of a checkpoint's model; refuses checkpoints that cannot be asked or lack their weights."""
+def family_of(name: str, folder: Path) -> Family:
+    """The family of a checkpoint's model; refuses checkpoints that cannot be asked or lack their weights."""
     try:
         model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise AtlasError(f"model {name!r}: {folder / 'config.json'} cannot be read ({error})") from error
-    if model_type not in ARCHITECTURES:
+    if model_type not in FAMILIES:
         raise AtlasError(
             f"model {name!r}: {folder} is of model_type {model_type!r}; those that can be asked: "
-            f"{', '.join(ARCHITECTURES)}. Name another model in config/models.yaml"
+            f"{', '.join(FAMILIES)}. Name another model in config/models.yaml"
         )
     if not any(folder.glob("*.safetensors")):
         raise AtlasError(f"model {name!r}: {folder} holds no *.safetensors weights; put the checkpoint's files there")
-    return ARCHITECTURES[model_type]
+    return FAMILIES[model_type]
 
 
-def load_processor(name: str, folder: Path) -> StillImageProcessor:
+def load_processor(name: str, family: Family, folder: Path) -> Any:
     """The tokenizer, chat template and image processor of a checkpoint."""
     try:
-        return StillImageProcessor.from_pretrained(folder)
+        return family.processor.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise AtlasError(f"model {name!r}: {folder} has no usable processor files ({error})") from error
 
 
-def load_weights(architecture: Any, folder: Path, entry: ModelEntry) -> Any:
-    """The weights on their device, text attention captured, vision attention by the stock kernel."""
-    model = architecture.from_pretrained(folder, dtype=getattr(torch, entry.dtype), attn_implementation=KERNELS)
-    return model.to(device_of(entry)).eval()
+def load_weights(family: Family, folder: Path, entry: ModelEntry) -> Any:
+    """The weights on their devices, text attention captured, vision attention by the stock kernel."""
+    placed = entry.device_map or (device_of(entry) if entry.quantization else None)
+    model = family.model.from_pretrained(
+        folder,
+        dtype=getattr(torch, entry.dtype),
+        attn_implementation=KERNELS,
+        device_map=placed,
+        quantization_config=quantization_of(entry),
+    )
+    return (model if placed else model.to(device_of(entry))).eval()
 
 
-def random_weights(architecture: Any, folder: Path, entry: ModelEntry, seed: int) -> Any:
+def quantization_of(entry: ModelEntry) -> BitsAndBytesConfig | None:
+    """How weights are packed while they are loaded: linear layers alone, sums in the entry's dtype."""
+    if entry.quantization is None:
+        return None
+    if not is_bitsandbytes_available():
+        raise AtlasError(
+            f"quantization: {entry.quantization} needs the package bitsandbytes, which is not installed; "
+            "`pip install bitsandbytes`, or leave quantization out"
+        )
+    if entry.quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, entry.dtype)
+    )
+
+
+def random_weights(family: Family, folder: Path, entry: ModelEntry, seed: int) -> Any:
     """The architecture of a checkpoint with weights as its authors would draw them before training."""
-    config = architecture.config_class.from_pretrained(folder)
+    config = family.model.config_class.from_pretrained(folder)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = architecture._from_config(config, dtype=getattr(torch, entry.dtype), attn_implementation=KERNELS)
+        model = family.model._from_config(config, dtype=getattr(torch, entry.dtype), attn_implementation=KERNELS)
     return model.to(device_of(entry)).eval()
 
 
@@ -165,15 +206,20 @@ def weights_sha256(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def check_grid(name: str, grid: str | tuple[int, int], processor: StillImageProcessor) -> None:
+def check_grid(name: str, grid: str | tuple[int, int], family: Family, processor: Any) -> None:
     """Refuse a grid that the processor would not keep."""
     if isinstance(grid, str):
         return
+    cell = family.cell_pixels(processor)
+    means = f"model {name!r}: grid {list(grid)} means {grid[0] * cell} x {grid[1] * cell} px"
+    if isinstance(family, SquareFamily):
+        side = family.side(processor)
+        if grid != (side, side):
+            raise AtlasError(f"{means}, but it sees every image as {side} x {side} cells. Choose that grid, or native")
+        return
     images = processor.image_processor
-    cell = images.patch_size * images.merge_size
     pixels = grid[0] * grid[1] * cell**2
     least, most = images.size.shortest_edge, images.size.longest_edge
-    means = f"model {name!r}: grid {list(grid)} means {grid[0] * cell} x {grid[1] * cell} px"
     if not least <= pixels <= most:
         raise AtlasError(
             f"{means} = {pixels} px, but its processor keeps {least} to {most} px: "

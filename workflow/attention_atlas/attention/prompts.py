@@ -1,85 +1,80 @@
-"""Prompts: a sample's image and query as the model's inputs, each image processed once for all of its queries."""
+"""Prompts: a sample's images and query as the model's inputs, each image processed once for all of its queries."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
+from attention_atlas.attention.families import ProcessedImage
 from attention_atlas.attention.models import VisionLanguageModel, resize_to_grid
-from attention_atlas.attention.vision_tokens import vision_token_mask
-
-
-@dataclass(frozen=True)
-class ProcessedImage:
-    """An image as the processor gives it; `rows` x `cols` vision tokens, sizes in pixels."""
-
-    pixel_values: torch.Tensor
-    image_grid_thw: torch.Tensor
-    rows: int
-    cols: int
-    height: int
-    width: int
-    processed_height: int
-    processed_width: int
+from attention_atlas.attention.vision_tokens import image_of_token
+from attention_atlas.errors import AtlasError
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """The token ids of one sample's prompt, and which of them are vision tokens."""
+    """One sample's prompt: token ids, the images, and which of them (1 = the first, 0 = text) each token belongs to."""
 
     sample_id: str
     input_ids: np.ndarray
-    is_vision_token: np.ndarray
+    image_of_token: np.ndarray
+    images: tuple[ProcessedImage, ...]
+
+    @property
+    def is_vision_token(self) -> np.ndarray:
+        """Which tokens are vision tokens, boolean."""
+        return self.image_of_token > 0
+
+    @property
+    def images_end(self) -> int:
+        """Number of tokens up to the end of the last image: what it shares with every query of its images."""
+        return int(self.image_of_token.nonzero()[0][-1]) + 1
 
 
 def process_image(source: VisionLanguageModel, image: Image.Image) -> ProcessedImage:
     """An original RGB image through the grid policy and the model's image processor."""
     seen = resize_to_grid(image, source.grid, source.cell_pixels)
-    processor = source.processor.image_processor
-    output = processor(images=[seen], return_tensors="pt")
-    _, height, width = output["image_grid_thw"][0].tolist()
-    return ProcessedImage(
-        pixel_values=output["pixel_values"],
-        image_grid_thw=output["image_grid_thw"],
-        rows=height // processor.merge_size,
-        cols=width // processor.merge_size,
-        height=image.height,
-        width=image.width,
-        processed_height=height * processor.patch_size,
-        processed_width=width * processor.patch_size,
-    )
+    return source.family.process(source.processor, seen, image.height, image.width)
 
 
 def build_prompt(
-    source: VisionLanguageModel, image: ProcessedImage, query: str, system_prompt: str, sample_id: str
+    source: VisionLanguageModel, images: Sequence[ProcessedImage], query: str, system_prompt: str, sample_id: str
 ) -> Prompt:
-    """The chat prompt of a query about an image, up to where the assistant is to answer."""
-    processor, config = source.processor, source.model.config
-    content = [{"type": "image"}, {"type": "text", "text": query}]
+    """The chat prompt of a query about images, up to where the assistant is to answer.
+
+    The images come first, in their order. A model that can think aloud is told to answer at once.
+    """
+    processor = source.processor
+    check_query(processor.tokenizer, query, sample_id)
+    content = [*({"type": "image"} for _ in images), {"type": "text", "text": query}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if system_prompt:
-        messages.insert(0, {"role": "system", "content": system_prompt})
-    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    tokens = image.rows * image.cols
-    ids = processor.tokenizer.encode(text.replace(processor.image_token, processor.image_token * tokens))
-    mask = vision_token_mask(
-        ids, config.image_token_id, config.vision_start_token_id, config.vision_end_token_id, tokens, sample_id
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system_prompt}]})
+    answer_at_once = {"enable_thinking": False} if "enable_thinking" in (processor.chat_template or "") else {}
+    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **answer_at_once)
+    tokenizer = processor.tokenizer
+    started = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+    ids = tokenizer.encode(with_vision_tokens(processor, text, images), add_special_tokens=not started)
+    numbers = image_of_token(
+        ids, source.model.config.image_token_id, source.markers, [image.num_tokens for image in images], sample_id
     )
-    return Prompt(sample_id, np.asarray(ids, dtype=np.int64), mask)
+    return Prompt(sample_id, np.asarray(ids, dtype=np.int64), numbers, tuple(images))
 
 
-def left_padded(prompts: list[Prompt], pad_token: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Prompts as one batch, padded on the left: input_ids, attention_mask, mm_token_type_ids, each (batch, length)."""
-    length = max(len(prompt.input_ids) for prompt in prompts)
-    ids = torch.full((len(prompts), length), pad_token)
-    attended = torch.zeros(len(prompts), length, dtype=torch.long)
-    types = torch.zeros(len(prompts), length, dtype=torch.int32)
-    for row, prompt in enumerate(prompts):
-        start = length - len(prompt.input_ids)
-        ids[row, start:] = torch.from_numpy(prompt.input_ids)
-        attended[row, start:] = 1
-        types[row, start:] = torch.from_numpy(prompt.is_vision_token.astype(np.int32))
-    batch = {"input_ids": ids, "attention_mask": attended, "mm_token_type_ids": types}
-    return {name: values.to(device) for name, values in batch.items()}
+def check_query(tokenizer: Any, query: str, sample_id: str) -> None:
+    """Refuse a query with a text that the tokenizer takes for a token of its own: it would forge a turn or an image."""
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.content in query:
+            raise AtlasError(
+                f"sample {sample_id!r}: query {query!r} contains the special token {token.content!r}; "
+                "write it differently"
+            )
+
+
+def with_vision_tokens(processor: Any, text: str, images: Sequence[ProcessedImage]) -> str:
+    """The text with the placeholder of each image replaced by its span of vision tokens."""
+    before, *after = text.split(processor.image_token)
+    spans = [processor.replace_image_token(image.inputs, 0) for image in images]
+    return before + "".join(span + rest for span, rest in zip(spans, after, strict=True))

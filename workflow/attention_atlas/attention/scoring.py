@@ -17,9 +17,10 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from attention_atlas.attention.generation import encode_images, repeated
+from attention_atlas.attention.families import ProcessedImage, as_model_takes
 from attention_atlas.attention.models import VisionLanguageModel
-from attention_atlas.attention.prompts import ProcessedImage, Prompt
+from attention_atlas.attention.prompts import Prompt
+from attention_atlas.errors import AtlasError
 
 KERNEL = "atlas_knockout"
 
@@ -36,8 +37,8 @@ class Knockout:
 class Forced:
     """A prompt with the tokens to score, all but the last, as the model reads them: one sample.
 
-    `input_ids` (1, length), `position_ids` (3, 1, length), `vision` (tokens,): positions of vision tokens; `token_id`
-    (steps,): the tokens to score, the last rows predict them.
+    `input_ids` (1, length), `position_ids` (axes, 1, length), `vision` (tokens,): positions of vision tokens;
+    `token_id` (steps,): the tokens to score, the last rows predict them.
     """
 
     input_ids: torch.Tensor
@@ -46,20 +47,19 @@ class Forced:
     token_id: torch.Tensor
 
 
-def forced(source: VisionLanguageModel, prompt: Prompt, token_id: np.ndarray, image: ProcessedImage) -> Forced:
+def forced(source: VisionLanguageModel, prompt: Prompt, token_id: np.ndarray) -> Forced:
     """A prompt about an image, with tokens (steps,) as its answer."""
     device = source.model.device
-    read = np.concatenate([prompt.input_ids, token_id[:-1]]).astype(np.int64)
-    types = np.zeros(len(read), dtype=np.int32)
-    types[: len(prompt.input_ids)] = prompt.is_vision_token
-    input_ids = torch.from_numpy(read)[None].to(device)
-    positions, _ = source.model.model.get_rope_index(
-        input_ids,
-        mm_token_type_ids=torch.from_numpy(types)[None].to(device),
-        image_grid_thw=image.image_grid_thw.to(device),
+    input_ids = torch.from_numpy(np.concatenate([prompt.input_ids, token_id[:-1]]).astype(np.int64))
+    is_vision = torch.zeros(len(input_ids), dtype=torch.bool)
+    is_vision[: len(prompt.input_ids)] = torch.from_numpy(prompt.is_vision_token)
+    positions = source.family.positions(source.model, input_ids, is_vision, prompt.images)
+    return Forced(
+        input_ids[None].to(device),
+        positions[:, None].to(device),
+        is_vision.nonzero()[:, 0].to(device),
+        torch.from_numpy(token_id.astype(np.int64)).to(device),
     )
-    vision = torch.from_numpy(np.flatnonzero(prompt.is_vision_token)).to(device)
-    return Forced(input_ids, positions, vision, torch.from_numpy(token_id.astype(np.int64)).to(device))
 
 
 @torch.inference_mode()
@@ -68,8 +68,8 @@ def score_images(source: VisionLanguageModel, sample: Forced, images: Sequence[P
     count = len(images)
     output = source.model(
         input_ids=sample.input_ids.expand(count, -1),
-        position_ids=sample.position_ids.expand(-1, count, -1),
-        mm_encoder_outputs={"image": repeated(encode_images(source, list(images)))},
+        position_ids=as_model_takes(sample.position_ids.expand(-1, count, -1)),
+        **shown(source, sample, images, sample.input_ids.shape[1]),
         use_cache=False,
         logits_to_keep=len(sample.token_id),
     )
@@ -90,6 +90,11 @@ def score_knockouts(
     `knocked_out` (sets, vision tokens) are booleans; `layers` is the window of depth indices, `batch_size` the most
     sets scored together.
     """
+    if not source.shares_prefix:
+        raise AtlasError(
+            f"model {source.name!r} has layers that are not full attention; what they see of a vision token cannot be "
+            "cut. Leave knockout out of causal.checks"
+        )
     prefix = read_prefix(source, sample, image)
     sets = torch.from_numpy(knocked_out).to(source.model.device)
     with attending_by(source, KERNEL):
@@ -114,13 +119,24 @@ def read_prefix(source: VisionLanguageModel, sample: Forced, image: ProcessedIma
     cache = DynamicCache(config=source.text_config)
     source.model(
         input_ids=sample.input_ids[:, :end],
-        position_ids=sample.position_ids[..., :end],
-        mm_encoder_outputs={"image": repeated(encode_images(source, [image]))},
+        position_ids=as_model_takes(sample.position_ids[..., :end]),
+        **shown(source, sample, [image], end),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
     )
     return cache
+
+
+def shown(source: VisionLanguageModel, sample: Forced, images: Sequence[ProcessedImage], end: int) -> dict[str, Any]:
+    """Images, one for each row of a batch, and where the first `end` tokens have them, as a model takes them."""
+    is_vision = torch.zeros(len(images), end, dtype=torch.bool, device=sample.vision.device)
+    is_vision[:, sample.vision] = True
+    features = source.family.encode(source.model, images)
+    return {
+        "mm_encoder_outputs": {"image": source.family.encoder_output(features)},
+        **source.family.prefill_inputs(is_vision),
+    }
 
 
 def score_rest(
@@ -136,7 +152,7 @@ def score_rest(
     hidden[:, sample.vision] = sets
     output = source.model(
         input_ids=sample.input_ids[:, start:].expand(count, -1),
-        position_ids=sample.position_ids[..., start:].expand(-1, count, -1),
+        position_ids=as_model_takes(sample.position_ids[..., start:].expand(-1, count, -1)),
         attention_mask=causal[None, None],
         past_key_values=cache,
         use_cache=True,

@@ -89,7 +89,7 @@ def answers(
         from attention_atlas.store import write_table
 
         query_types = parse(settings)["query_types"]
-        asked = read_study(study, query_types, images=())
+        asked = read_study(study, query_types, images=()).views
         table = judged(asked, pd.read_parquet(samples), pd.read_parquet(tokens), query_types)
         write_table(table, output)
         found, failed = (table["answer_found"] == 1).sum(), (table["answer_found"] < 0).sum()
@@ -166,7 +166,7 @@ def selected_maps(
         from attention_atlas.store import write_tree
 
         sections = parse(settings)
-        asked = read_study(study, sections["query_types"], images=())
+        asked = read_study(study, sections["query_types"], images=()).views
         described, judged, shown, scores = (pd.read_parquet(path) for path in (samples, answers, table1, grounding))
         with opened(shards) as tree:
             write_tree(output, maps.selected_maps(tree, asked, described, judged, shown, scores, sections))
@@ -213,7 +213,7 @@ def ground(
         from attention_atlas.store import write_table
 
         sections = parse(settings)
-        asked = read_study(study, sections["query_types"], images=())
+        asked = read_study(study, sections["query_types"], images=()).views
         own = step_maps.read(maps)
         other, random = ({} if path is None else step_maps.read(path) for path in (controls, random_weights))
         table = grounding_table(own, asked, sections["pooling"]["heads"], other, random)
@@ -269,7 +269,7 @@ def conditions(
         from attention_atlas.store import write_table
 
         sections = parse(settings, "pooling", "query_types")
-        asked = read_study(study, sections["query_types"], images=())
+        asked = read_study(study, sections["query_types"], images=()).views
         own, made = step_maps.read(maps), step_maps.read(controls) if controls else {}
         table = scores.condition_scores(own, made, asked, sections["pooling"]["heads"])
         write_table(table, output)
@@ -300,7 +300,7 @@ def heads(
         from attention_atlas.store import replacing, write_table
 
         sections = parse(settings, "heads", "query_types", "statistics")
-        asked = read_study(study, sections["query_types"], images=())
+        asked = read_study(study, sections["query_types"], images=()).views
         chosen, methods, of_heads = localising_heads(read(maps), asked, sections)
         with replacing(heads) as partial:
             partial.write_text(json.dumps(chosen, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -338,7 +338,7 @@ def compare(
         from attention_atlas.store import write_table
 
         run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
-        asked = read_study(study, run.settings["query_types"], images=())
+        asked = read_study(study, run.settings["query_types"], images=()).views
         scores, controls = pd.read_parquet(grounding), pd.read_parquet(conditions)
         caused = pd.read_parquet(causal) if causal else None
         legs = shortcut.observations(run, asked, controls, scores, caused)

@@ -52,13 +52,13 @@ def extract(
     Reads the sections extraction, generation, capture, and for control conditions controls, of the settings.
     """
     with logged(log) as logger:
-        from attention_atlas.attention import control_conditions, extraction
+        from attention_atlas.attention import asking, control_conditions, extraction
         from attention_atlas.config import Controls, ModelEntry, checked
 
         sections = parse(settings)
         wanted = extraction.ExtractionSettings.from_sections(sections)
         if asked is Asked.study:
-            samples = extraction.own_samples(study, shard, shards)
+            samples = asking.own_samples(study, shard, shards)
         elif asked is Asked.controls:
             controls = checked(Controls, sections.get("controls", {}), "settings, controls")
             samples, wanted = control_conditions.control_samples(study, shard, shards, controls), wanted.plain()

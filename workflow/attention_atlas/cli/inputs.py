@@ -71,6 +71,7 @@ def validate(
     with logged(log) as logger:
         from attention_atlas.config import load_settings
         from attention_atlas.inputs.study import read_study, write_inventory
+        from attention_atlas.inputs.views import of_one_image
 
         sections = parse(settings) if settings else load_settings(config).model_dump(mode="json")
         study = read_study(folder, sections["query_types"])
@@ -81,6 +82,13 @@ def validate(
             study.samples["image"].nunique(),
             len(study.objects),
         )
+        several = len(study.samples) - len(of_one_image(study.samples))
+        if several:
+            logger.info(
+                "%d samples are about several images: they have a map on each, but no control conditions and no "
+                "causal checks",
+                several,
+            )
         if output is not None:
             write_inventory(study, output)
 

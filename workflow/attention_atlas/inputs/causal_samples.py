@@ -10,6 +10,7 @@ import pandas as pd
 from attention_atlas.config import Causal
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.study import Study
+from attention_atlas.inputs.views import of_one_image
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def causal_samples(study: Study, causal: Causal) -> list[str]:
     """
     if causal.samples:
         return named_samples(study, causal.samples)
-    samples = study.samples[study.samples["condition"] == ""]
+    samples = of_one_image(study.samples[study.samples["condition"] == ""])
     targeted = samples[samples["target_object"] != ""]
     by_image = {str(image): rows for image, rows in targeted.groupby("image")}
     chosen: Counter[tuple[str, ...]] = Counter()
@@ -55,10 +56,13 @@ def drawn(image: str) -> bytes:
 def named_samples(study: Study, names: tuple[str, ...]) -> list[str]:
     """The samples that the settings name; each must be one of the study's."""
     known = study.samples["sample_id"].tolist()
+    single = set(of_one_image(study.samples)["sample_id"])
     for name in names:
         if name not in known:
             hint = nearest(name, known)[:200]
             raise AtlasError(f"causal.samples: {name!r} is not in {study.folder / 'samples.csv'}.{hint}")
+        if name not in single:
+            raise AtlasError(f"causal.samples: {name!r} is about several images; name samples of one image alone")
     return list(dict.fromkeys(names))
 
 

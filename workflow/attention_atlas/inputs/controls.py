@@ -14,6 +14,7 @@ from attention_atlas.inputs.conditions import RANDOM_WEIGHTS
 from attention_atlas.inputs.shards import EXTRACTED_COLUMNS
 from attention_atlas.inputs.study import Study
 from attention_atlas.inputs.twins import control_objects
+from attention_atlas.inputs.views import of_one_image
 
 Row = Mapping[Any, str]
 
@@ -37,7 +38,7 @@ def control_rows(
     """The control samples of some of a study's images, as rows of what the extraction reads, image by image."""
     objects = dict(list(study.objects.groupby("image", sort=False)))
     none = study.objects.iloc[:0]
-    own = study.samples[study.samples["condition"] == ""]
+    own = of_one_image(study.samples[study.samples["condition"] == ""])
     for image, samples in own.groupby("image", sort=False):
         if image in images:
             for condition in controls.conditions:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.answers import canonical
 from attention_atlas.inputs.images import UNREADABLE, read_image
+from attention_atlas.inputs.views import images_of, views
 
 SAMPLE_COLUMNS = (
     *("sample_id", "image", "query_id", "query_type", "query"),
@@ -37,6 +38,11 @@ class Study:
     folder: Path
     samples: pd.DataFrame
     objects: pd.DataFrame
+
+    @property
+    def views(self) -> "Study":
+        """The same with a row for each image of each sample, as the maps are kept."""
+        return replace(self, samples=views(self.samples, self.objects))
 
     @property
     def name(self) -> str:
@@ -198,7 +204,7 @@ def check_targets(path: Path, samples: pd.DataFrame, objects: pd.DataFrame) -> I
     """Targets that no object of the sample's image answers to."""
     known = objects.groupby("image")["object_id"].agg(list).to_dict()
     for row in samples[samples["target_object"] != ""].to_dict("records"):
-        there, image = known.get(row["image"], []), row["image"]
+        there, image = [name for one in images_of(row["image"]) for name in known.get(one, [])], row["image"]
         for target in row["target_object"].split("+"):
             if target not in there:
                 hint = nearest(target, there) if there else " The image has no objects."
@@ -237,14 +243,15 @@ def image_sizes(
     sizes: dict[str, tuple[int, int]] = {}
     problems, tried = [], set()
     for table, rows in (("samples.csv", samples), ("objects.csv", objects)):
-        for image, line in rows.groupby("image", sort=False)["line"].first().items():
-            if image in tried or (wanted is not None and image not in wanted):
-                continue
-            tried.add(image)
-            try:
-                sizes[str(image)] = read_image(inside(folder / "images", str(image))).size
-            except AtlasError as error:
-                problems.append(f"{folder / table}, line {line}: image {image!r}: {error}")
+        for named, line in rows.groupby("image", sort=False)["line"].first().items():
+            for image in images_of(str(named)):
+                if image in tried or (wanted is not None and image not in wanted):
+                    continue
+                tried.add(image)
+                try:
+                    sizes[image] = read_image(inside(folder / "images", image)).size
+                except AtlasError as error:
+                    problems.append(f"{folder / table}, line {line}: image {image!r}: {error}")
     opened = objects[objects["image"].isin(sizes)]
     problems += mask_problems(folder, opened, sizes) if "mask" in objects else []
     return sizes, problems

@@ -52,20 +52,13 @@ def accuracy_by_query(
 def answers_to(source: VisionLanguageModel, scenes: list[Scene], questions: list[Question], each: int) -> list[str]:
     """The texts generated for `each` questions a scene, scene after scene."""
     images = [prompts.process_image(source, draw_scene(scene)) for scene in scenes]
-    features = generation.encode_images(source, images)
     of_question = [number // each for number in range(len(questions))]
     built = [
-        prompts.build_prompt(source, images[scene], question.query, "", f"held-out {number}")
+        prompts.build_prompt(source, [images[scene]], question.query, "", f"held-out {number}")
         for number, (scene, question) in enumerate(zip(of_question, questions, strict=True))
     ]
-    made = generation.generate(
-        source,
-        built,
-        [images[scene] for scene in of_question],
-        [features[scene] for scene in of_question],
-        Generation(),
-        Capture(),
-    )
+    read = generation.read_images(source, built, Capture())
+    made = generation.generate(source, built, read, Generation(), Capture())
     return [
         source.processor.tokenizer.decode(row[:steps], skip_special_tokens=True)
         for row, steps in zip(made.token_id, made.num_steps, strict=True)

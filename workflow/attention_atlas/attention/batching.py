@@ -1,0 +1,86 @@
+"""Batching: which samples are generated together, how many fit into memory, and what to do when they do not."""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import psutil
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+from attention_atlas.attention.models import VisionLanguageModel
+from attention_atlas.attention.prompts import Prompt
+from attention_atlas.config import Capture, Generation
+
+# Of the memory that is free, what a batch may plan with: allocators waste some, and the estimate is one.
+USABLE = 0.6
+# More samples at once gain nothing, and a failure would cost them all.
+MOST_SAMPLES = 1024
+# Values of the hidden size, and of the intermediate size, that a layer holds for each token it reads.
+HIDDEN_COPIES, INTERMEDIATE_COPIES = 12, 3
+
+T = TypeVar("T")
+
+
+class OutOfMemoryError(Exception):
+    """A batch did not fit; fewer samples may."""
+
+
+def packed(groups: Iterable[Sequence[T]], batch_size: int) -> list[list[T]]:
+    """Items in batches of at most `batch_size`, in order: a group shares a batch, unless it is larger than one."""
+    batches: list[list[T]] = []
+    for group in groups:
+        if batches and len(batches[-1]) + len(group) <= batch_size:
+            batches[-1].extend(group)
+        else:
+            batches += [list(group[start : start + batch_size]) for start in range(0, len(group), batch_size)]
+    return batches
+
+
+def automatic_size(
+    source: VisionLanguageModel, prompts: Sequence[Prompt], generation: Generation, capture: Capture, jobs: int
+) -> int:
+    """How many samples fit into the memory that is free now, shared with `jobs` - 1 others like this one."""
+    largest = max(bytes_of_sample(source, prompt, generation, capture) for prompt in prompts)
+    return max(1, min(MOST_SAMPLES, int(USABLE * free_memory(source.model.device) / jobs / largest)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def bytes_of_sample(source: VisionLanguageModel, prompt: Prompt, generation: Generation, capture: Capture) -> int:
+    """About how much one sample needs at the peak: cache, kept attention, logits, and one layer's activations."""
+    text, item = source.text_config, source.model.dtype.itemsize
+    heads, steps = text.num_attention_heads, generation.max_new_tokens
+    dim = getattr(text, "head_dim", None) or text.hidden_size // heads
+    length, vision = len(prompt.input_ids) + steps, int(prompt.is_vision_token.sum())
+    layers = len(source.captured_layers)
+    cache = 2 * text.num_hidden_layers * text.num_key_value_heads * dim * length * item
+    kept = steps * layers * heads * (vision * (2 if capture.value_weighted else 1) + 8) * 4
+    kept += steps * layers * heads * length * 4 if capture.keys == "all" else 0
+    kept += layers * (vision + 1) * text.hidden_size * 4 if capture.hidden_states else 0
+    logits = 4 * text.vocab_size * 4
+    intermediate = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    activations = length * (HIDDEN_COPIES * text.hidden_size + INTERMEDIATE_COPIES * intermediate) * item
+    scores = heads * length * (2 * dim * item + 3 * 4)
+    return int(2 * cache + kept + logits + activations + scores)  # the cache twice: it grows by copying
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of a device or of the machine."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, Exception) and should_reduce_batch_size(error)
+    )
+
+
+def device_lost(error: BaseException) -> bool:
+    """Whether an error says that the device itself failed: nothing works on it any more in this process."""
+    return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)
+
+
+def release_memory() -> None:
+    """Give cached blocks back to the device."""
+    clear_device_cache(garbage_collection=True)

@@ -1,0 +1,103 @@
+"""Kept batches: what a shard has so far, on disk, so that an interruption loses one batch at most.
+
+A batch is named by its samples, so another division into batches finds those of its own. Nodes are made and written
+while the model goes on with the next batch. The last batch stays in memory: it goes into the shard at once.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from attention_atlas import store
+from attention_atlas.attention.nodes import Item
+from attention_atlas.errors import AtlasError
+from attention_atlas.inputs.views import view_of
+from attention_atlas.provenance import text_sha256
+
+logger = logging.getLogger(__name__)
+Nodes = Mapping[str, xr.Dataset]
+
+
+class KeptBatches:
+    """The batches of one shard, in the order in which they were added."""
+
+    def __init__(self, folder: Path, writer: ThreadPoolExecutor) -> None:
+        self.folder = folder
+        self.writer = writer
+        self.paths: list[Path] = []
+        self.writing: Future[None] | None = None
+        self.last: Nodes = {}
+
+    def found(self, batch: Sequence[Item]) -> bool:
+        """Whether an earlier run left this batch, which is then added."""
+        path = self.path_of(batch)
+        if not path.exists():
+            return False
+        self.paths.append(path)
+        return True
+
+    def add(self, batch: Sequence[Item], make: Callable[[], Nodes], last: bool) -> None:
+        """Add a batch whose nodes are made and written beside what the caller does next, one batch at a time."""
+        self.wait()
+        if last:
+            self.last = make()
+            return
+        path = self.path_of(batch)
+        self.paths.append(path)
+        self.writing = self.writer.submit(lambda: store.write_shard(path, make()))
+
+    def wait(self) -> None:
+        """Until all that was added is on disk; raises what went wrong there."""
+        if self.writing is not None:
+            self.writing.result()
+            self.writing = None
+
+    def path_of(self, batch: Sequence[Item]) -> Path:
+        """The file of a batch."""
+        return self.folder / f"{text_sha256([item.row['sample_id'] for item in batch])[:24]}.nc"
+
+    def batch_size(self, choose: Callable[[], int]) -> int:
+        """The size that an earlier run chose, else a new choice, which is kept."""
+        kept = self.folder / "batch_size"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(str(choose()), encoding="utf-8")
+        return int(kept.read_text(encoding="utf-8"))
+
+    def write_shard(self, output: Path, items: Sequence[Item]) -> None:
+        """All batches as one shard, samples in the order of `items`; one of failures alone is the model's error."""
+        self.wait()
+        with store.open_shards(self.paths, self.last) as tree:
+            nodes = {node.path.lstrip("/"): in_order(node.to_dataset(), items) for node in tree.leaves}
+            tell_failures(nodes)
+            store.write_shard(output, nodes)
+
+
+def in_order(node: xr.Dataset, items: Sequence[Item]) -> xr.Dataset:
+    """A node with its samples in the order of the table."""
+    numbers = range(1, 1 + max(len(item.pictures) for item in items))
+    wanted = [view_of(item.row["sample_id"], item.row["condition"], number) for item in items for number in numbers]
+    there = node.indexes["sample"]
+    order = [name for name in wanted if name in there]
+    return node if order == list(there) else node.sel(sample=order)
+
+
+def tell_failures(nodes: Nodes) -> None:
+    """Say how many samples failed; refuse a shard in which all did."""
+    errors = np.concatenate([node["error"].values for node in nodes.values()])
+    if (errors != "").all():
+        raise AtlasError(f"every sample of the shard failed; the first: {errors[0]}")
+    if (errors != "").any():
+        logger.warning("%d of %d samples failed; their reasons are in `error`", (errors != "").sum(), len(errors))
+
+
+@contextmanager
+def keeping(folder: Path) -> Iterator[KeptBatches]:
+    """The kept batches of one shard; what is still being written is finished at the end of the block."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer") as writer:
+        yield KeptBatches(folder, writer)
