@@ -186,6 +186,15 @@ def still(processor: Any) -> Any:
     return StillImageProcessor
 
 
+class StillInternVLProcessor(InternVLProcessor):
+    """InternVL's processor without its video part; of a checkpoint's file it takes what is an argument by name."""
+
+    def __init__(
+        self, image_processor=None, tokenizer=None, image_seq_length=256, chat_template=None, **_: Any
+    ) -> None:
+        super().__init__(image_processor, tokenizer, None, image_seq_length, chat_template)
+
+
 QWEN = still(Qwen3VLProcessor)
 GATED = {
     "value_weighted": "its attention's output passes a gate before the projection, so weight times norm of the "
@@ -207,7 +216,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "internvl": SquareFamily(
         InternVLForConditionalGeneration,
-        still(InternVLProcessor),
+        StillInternVLProcessor,
         ("start_image_token_id", "end_image_token_id"),
         uncut="crop_to_patches",
     ),

@@ -1,0 +1,262 @@
+"""Every family of models: the rows are those of eager attention, on the tokens of stock generation."""
+
+import copy
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from attention_atlas.attention import asking, generation, models, nodes, prompts
+from attention_atlas.attention.capture import KERNEL
+from attention_atlas.attention.families import FAMILIES
+from attention_atlas.config import Capture
+from attention_atlas.errors import AtlasError
+
+from . import checkpoints
+from .conftest import QUERIES, SHORT, load, picture
+from .test_exactness import FP32, watched
+
+EVERY_KEY = Capture(keys="all")
+UNCUT = {"gemma3": {"do_pan_and_scan": False}, "internvl": {"crop_to_patches": False}}
+GRIDS = {"gemma3": (8, 8), "internvl": (8, 8), "qwen2_5_vl": (8, 12)}
+
+
+@pytest.fixture(scope="module", params=sorted(checkpoints.FAMILIES))
+def family(request, tmp_path_factory):
+    """A random checkpoint of a family, loaded as the extraction loads it."""
+    folder = checkpoints.write_family(request.param, tmp_path_factory.mktemp(request.param))
+    return request.param, load(folder, "native")
+
+
+def ask(source, queries, images, capture=EVERY_KEY, settings=SHORT):
+    """Prompts of queries, each about its own images, and what the project generates."""
+    processed = {id(image): prompts.process_image(source, image) for of_query in images for image in of_query}
+    built = [
+        prompts.build_prompt(source, [processed[id(image)] for image in own], query, "", f"sample {number}")
+        for number, (query, own) in enumerate(zip(queries, images, strict=True))
+    ]
+    read = generation.read_images(source, built, capture)
+    return built, generation.generate(source, built, read, settings, capture)
+
+
+def stock_inputs(source, queries, images, **options):
+    """The same by the checkpoint's own processor: chat template, pictures, padding."""
+    content = [
+        [*({"type": "image", "image": image} for image in own), {"type": "text", "text": query}]
+        for query, own in zip(queries, images, strict=True)
+    ]
+    source.processor.tokenizer.padding_side = "left"
+    return source.processor.apply_chat_template(
+        [[{"role": "user", "content": parts}] for parts in content],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True, **options},
+    )
+
+
+def stock(source, inputs, kernel, settings=SHORT, **options):
+    """Stock generation under a stock kernel on the same weights."""
+    source.model.set_attn_implementation({"text_config": kernel, "vision_config": "sdpa"})
+    if hasattr(source.model.model, "rope_deltas"):
+        source.model.model.rope_deltas = None
+    greedy = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
+    try:
+        with torch.inference_mode():
+            return source.model.generate(
+                **inputs.to(source.model.dtype),
+                **greedy,
+                max_new_tokens=settings.max_new_tokens,
+                return_dict_in_generate=True,
+                **options,
+            )
+    finally:
+        source.model.set_attn_implementation({"text_config": KERNEL, "vision_config": "sdpa"})
+
+
+def assert_exact(source, queries, images, **options):
+    """Prompts and tokens equal to the stock way, rows to those of eager attention; returns these rows."""
+    built, made = ask(source, queries, images)
+    inputs = stock_inputs(source, queries, images, **options)
+    for row, prompt in enumerate(built):
+        own = inputs["attention_mask"][row].bool()
+        np.testing.assert_array_equal(prompt.input_ids, inputs["input_ids"][row, own])
+        np.testing.assert_array_equal(
+            prompt.is_vision_token, (inputs["input_ids"][row, own] == source.model.config.image_token_id)
+        )
+    plain, eager = stock(source, inputs, "sdpa"), stock(source, inputs, "eager", output_attentions=True)
+    assert_same_tokens(made, plain, inputs)
+    assert_same_tokens(made, eager, inputs)
+    weights = nodes.without_gap(np.moveaxis(made.attention_all, 2, 0), made.prefix, made.gap)
+    for step, attentions in enumerate(eager.attentions):
+        full = of_full_layers(source, attentions)
+        for layer, matrix in enumerate(full):
+            for sample, prompt in enumerate(built):
+                if step >= made.num_steps[sample]:
+                    continue
+                rows = matrix[sample, :, -1, -(len(prompt.input_ids) + step) :].float().numpy()
+                ours = weights[sample, step, layer]
+                np.testing.assert_allclose(ours[:, : rows.shape[-1]], rows, atol=FP32, rtol=0)
+                vision = made.attention[step, layer, sample]
+                np.testing.assert_allclose(vision, rows[:, np.flatnonzero(prompt.is_vision_token)], atol=FP32, rtol=0)
+    np.testing.assert_allclose(made.masses.sum(-1), 1, atol=1e-5)
+    return built, made
+
+
+def of_full_layers(source, attentions):
+    """The matrices of the full-attention layers; those of others may be missing or None."""
+    there = [matrix for matrix in attentions if matrix is not None]
+    if len(there) == len(source.captured_layers):
+        return there
+    return [attentions[layer] for layer in source.captured_layers]
+
+
+def test_a_padded_batch_is_exact_in_every_family(family):
+    name, source = family
+    images = [[picture(330, 230, seed)] for seed in range(3)]
+    built, made = assert_exact(source, QUERIES, images, **UNCUT.get(name, {}))
+    assert len({len(prompt.input_ids) for prompt in built}) == 3
+    assert made.attention.max() > 0.1  # not all even: an error of scaling or of heads would show
+    image = built[0].images[0]
+    assert (image.rows, image.cols) == GRIDS.get(name, (7, 10))
+    assert (image.height, image.width) == (230, 330)
+    cell = source.cell_pixels
+    assert (image.processed_height, image.processed_width) == (cell * image.rows, cell * image.cols)
+
+
+def test_several_images_in_one_prompt_are_exact_in_every_family(family):
+    name, source = family
+    first, second = picture(330, 230, 1), picture(288, 256, 2)
+    pairs = [[first, second], [second, first], [first, second]]
+    built, _ = assert_exact(source, QUERIES[:1], pairs[:1], **UNCUT.get(name, {}))
+    assert set(built[0].image_of_token) == {0, 1, 2}
+    if name != "internvl":
+        assert_exact(source, [QUERIES[0], QUERIES[2]], [pairs[0], pairs[0]], **UNCUT.get(name, {}))
+
+
+def test_layers_that_are_not_full_attention_are_named_and_left_out(family):
+    name, source = family
+    hybrid = name in ("qwen3_5", "qwen3_5_moe", "gemma3")
+    assert source.captured_layers == ([1, 3] if hybrid else [0, 1, 2])
+    assert source.shares_prefix is not hybrid
+
+
+def test_what_a_prompt_shares_is_read_once_where_that_is_exact(family):
+    _, source = family
+    image = picture(330, 230)
+    prompt = prompts.build_prompt(source, [prompts.process_image(source, image)], QUERIES[0], "", "s")
+    read = generation.read_images(source, [prompt], Capture())
+    assert read.length == (prompt.images_end if source.shares_prefix else 0)
+
+
+def test_gated_attention_has_no_value_weighted_maps(family):
+    name, source = family
+    capture = Capture(value_weighted=True)
+    if name.startswith("qwen3_5"):
+        with pytest.raises(AtlasError, match=r"passes a gate .* Set capture\.value_weighted to false"):
+            asking.check_capture(source, capture)
+    else:
+        asking.check_capture(source, capture)
+
+
+def test_a_system_prompt_and_repetition_penalty_are_those_of_stock_generation(family, monkeypatch):
+    name, source = family
+    monkeypatch.setattr(source.model.generation_config, "repetition_penalty", 1.3)
+    images = [[picture(330, 230, seed)] for seed in range(2)]
+    assert_exact(source, QUERIES[:2], images, **UNCUT.get(name, {}))
+
+
+def test_a_square_family_has_its_own_grid_alone(tmp_path):
+    folder = checkpoints.write_family("gemma3", tmp_path)
+    assert load(folder, (8, 8)).grid == (8, 8)
+    with pytest.raises(AtlasError, match=r"sees every image as 8 x 8 cells\. Choose that grid, or native"):
+        load(folder, (9, 9))
+
+
+@pytest.mark.parametrize("model_type", ["llava", "qwen2_audio", "idefics3", None])
+def test_what_is_not_supported_is_refused_by_name(tmp_path, model_type):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    told = f"is of model_type {model_type!r}; those that can be asked: {', '.join(FAMILIES)}"
+    with pytest.raises(AtlasError, match=re.escape(told)):
+        models.family_of("test", tmp_path)
+
+
+# Sixteen sizes of images and their aspect ratios, from 1 : 1 to 10 : 1 both ways
+
+EXTENTS = (
+    *((256, 256), (224, 224), (288, 288), (320, 320), (330, 230), (230, 330), (257, 255), (300, 200)),
+    *((200, 300), (512, 128), (128, 512), (768, 96), (96, 768), (850, 85), (85, 850), (401, 163)),
+)
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def precise(request, family):
+    """The same checkpoint in a number format."""
+    name, source = family
+    if request.param == "bfloat16":
+        source = replace(source, model=copy.deepcopy(source.model).to(torch.bfloat16))
+    return name, source
+
+
+def test_a_padded_batch_of_each_of_sixteen_sizes_is_exact(precise):
+    name, source = precise
+    for extent in EXTENTS:
+        images = [[picture(*extent, seed)] for seed in range(2)]
+        exact = assert_exact if source.model.dtype == torch.float32 else assert_exact_in_bf16
+        exact(source, QUERIES[1:], images, **UNCUT.get(name, {}))
+
+
+def assert_exact_in_bf16(source, queries, images, **options):
+    """Rows are the softmax of the very queries and keys, tokens those of plain generation."""
+    with watched(source) as expected:
+        _, made = ask(source, queries, images)
+    for number, layer in enumerate(source.captured_layers):
+        for step, rows in enumerate(expected[layer]):
+            ours = made.attention_all[step, number][..., : rows.shape[-1]]
+            np.testing.assert_allclose(ours, rows, atol=FP32, rtol=0)
+    inputs = stock_inputs(source, queries, images, **options)
+    assert_same_tokens(made, stock(source, inputs, "sdpa"), inputs)
+
+
+def assert_same_tokens(made, other, inputs):
+    """Tokens equal up to each sample's end; what is behind an end token means nothing."""
+    length = inputs["input_ids"].shape[1]
+    for row, steps in enumerate(made.num_steps):
+        assert made.token_id[row, :steps].tolist() == other.sequences[row, length : length + steps].tolist()
+
+
+# The real architectures, cut to two layers
+
+
+@pytest.mark.parametrize("size", checkpoints.SIZES)
+def test_every_real_size_is_exact_in_fp32_and_bf16(size, tmp_path):
+    """With the real tokenizer, chat template and image processor."""
+    for file in (checkpoints.real_files() / "processor").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    model = checkpoints.fill(checkpoints.real_model(size), torch.float32)
+    family = FAMILIES[model.config.model_type]
+    processor = models.load_processor("real", family, tmp_path)
+    source = models.VisionLanguageModel("real", model, processor, family, "native", "", "")
+    images = [[picture(256, 256, seed)] for seed in range(2)]
+    _, made = assert_exact(source, QUERIES[:2], images)
+    assert made.attention.max() > 0.05
+    checkpoints.fill(model, torch.bfloat16)
+    assert_exact_in_bf16(source, QUERIES[:2], images)
+
+
+@pytest.mark.parametrize(
+    ("extent", "grid"),
+    [
+        *(((448, 448), (14, 14)), ((256, 256), (8, 8)), ((224, 224), (8, 8)), ((336, 336), (10, 10))),
+        *(((512, 512), (16, 16)), ((640, 480), (15, 20)), ((1024, 1024), (32, 32)), ((1920, 1080), (34, 60))),
+    ],
+)
+def test_published_grids_of_the_real_processor(extent, grid, real):
+    image = prompts.process_image(real, picture(*extent))
+    assert (image.rows, image.cols) == grid
+    prompt = prompts.build_prompt(real, [image], "Describe this image.", "", "s")
+    assert len(prompt.input_ids) == grid[0] * grid[1] + 14
