@@ -1,11 +1,13 @@
 """The example study of photographs: pictures of scikit-image, boxes drawn by hand, answers that follow from boxes."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from attention_atlas.config import load_settings
+from attention_atlas.inputs.controls import paraphrased
 from attention_atlas.inputs.study import read_study
 from PIL import Image
 from scipy import ndimage
@@ -106,6 +108,16 @@ def test_a_place_is_the_ninth_of_the_picture_that_the_centre_is_in(sample):
     column = ("left", "", "right")[int(3 * centre(target)[0] / width)]
     row = ("top", "", "bottom")[int(3 * centre(target)[1] / height)]
     assert sample["expected_answer"] == (f"{row} {column}".strip() or "centre")
+
+
+def test_the_pattern_that_the_docs_tell_gives_counts_another_wording_and_leaves_the_demo_alone():
+    told = Path("docs/studies.md").read_text(encoding="utf-8")
+    expression, wording = re.search(r"`(How many [^`]*\?): (How many [^`]*\?)`", told).groups()
+    shipped = load_settings("config/config.yaml").controls.paraphrases
+    more = {**shipped, expression: wording}
+    assert paraphrased("How many spoons are in the image?", more) == "How many spoons can be seen?"
+    for query in read_study(Path("data/shapes"), QUERY_TYPES, images=()).samples["query"].unique():
+        assert paraphrased(query, more) == paraphrased(query, shipped)
 
 
 def test_the_readme_names_every_picture():
