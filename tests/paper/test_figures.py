@@ -841,6 +841,13 @@ def test_the_share_of_answers_is_written_within_its_panel(step):
         assert panel.x0 <= box.x0 < box.x1 <= panel.x1
 
 
+def test_numbers_of_images_that_change_often_stand_below_the_reason_of_missing_intervals():
+    steps = tables_of_size(6, 3, 24, note="5 image(s); an interval needs 6")["steps"]
+    figure = draw("step_progression", [steps.assign(n=5 - steps["step"] % 3)])
+    assert any(text.get_text().startswith("no interval: 5") for text, _ in texts_of(figure))
+    assert_every_text_is_readable(figure)
+
+
 def test_a_check_without_any_value_has_an_axis_about_zero():
     table = SIZES["a large model with long answers"]["causal"].copy()
     check = table["check"].iloc[0]

@@ -193,7 +193,7 @@ def wrapped(text: str, width: int, most: int) -> list[str]:
 
 def target_text(selected: Selected) -> str:
     """What to say where a sample has no target."""
-    return "" if selected.boxes else "no target named"
+    return "" if selected.boxes else "no target"
 
 
 def pooling_text(settings: Mapping[str, Any], samples: list[Selected]) -> str:

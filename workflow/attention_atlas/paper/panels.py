@@ -114,13 +114,13 @@ def has_values(axes: Axes, rows: pd.DataFrame, column: str) -> bool:
     return False
 
 
-def note_missing_intervals(axes: Axes, rows: pd.DataFrame, column: str) -> None:
-    """Say in a panel why intervals are missing where a value has none."""
+def note_missing_intervals(axes: Axes, rows: pd.DataFrame, column: str, bottom: float = 0.03) -> None:
+    """Say in a panel, at its lower edge or `bottom` above it, why intervals are missing where a value has none."""
     without = rows[rows[column].notna() & rows[f"{column}_low"].isna()]
     reasons = in_short(text for text in without["interval_note"].unique() if text)
     if reasons:
         some = "" if len(without) == rows[column].notna().sum() else " in places"
-        note(axes, f"no interval{some}: {'; '.join(reasons)}")
+        note(axes, f"no interval{some}: {'; '.join(reasons)}", bottom=bottom)
 
 
 def in_short(reasons: Iterable[str]) -> list[str]:

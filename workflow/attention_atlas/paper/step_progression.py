@@ -23,6 +23,7 @@ from attention_atlas.paper.style import (
 )
 
 PANEL_HEIGHT = 46.0  # mm
+ABOVE_COUNTS = 0.1  # of a panel's height, where the numbers of images end
 CHARACTER = 1.22  # mm that a character of 6 pt takes
 UNSURE = 0.5  # a token that fewer samples than this share is printed grey
 
@@ -46,7 +47,7 @@ def draw(steps: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
         if panels.has_values(axes, rows, "entropy_mean"):
             draw_entropies(axes, rows, stroke_of[query[1]])
             write_counts(axes, rows, width)
-            panels.note_missing_intervals(axes, rows, "entropy_mean")
+            panels.note_missing_intervals(axes, rows, "entropy_mean", bottom=ABOVE_COUNTS)
     all_axes = body.get_axes()
     low, high = all_axes[0].get_ylim()
     all_axes[0].set_ylim(low - 0.16 * (high - low), high + 0.12 * (high - low))
