@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from attention_atlas.attention import models, prompts
+from attention_atlas.attention import prompts
 from attention_atlas.attention.extraction import ExtractionSettings, extract_shard
-from attention_atlas.attention.models import VisionLanguageModel
 from attention_atlas.config import ModelEntry
 from attention_atlas.inputs.images import read_image
 
@@ -55,13 +54,12 @@ def extracted(tmp_path_factory, random_folder):
 
 
 @pytest.mark.parametrize("image", GRIDS)
-def test_cells_of_the_maps_cover_the_pixels_that_their_tokens_saw(image, extracted, random_folder):
+def test_cells_of_the_maps_cover_the_pixels_that_their_tokens_saw(image, extracted, tiny_native):
     """What a token saw is as bright, to a few grey levels, as the photograph between the edges of its cell."""
     maps = extracted[image]
     assert (maps.sizes["row"], maps.sizes["col"]) == GRIDS[image]
     picture = read_image(IMAGES / image)
-    processor = models.load_processor("random", random_folder)
-    seen = prompts.process_image(VisionLanguageModel("random", None, processor, "native", "", ""), picture)
+    seen = prompts.process_image(tiny_native, picture)
     tokens = seen.pixel_values.numpy().reshape(*GRIDS[image], -1)
     grey = np.asarray(picture, dtype=float).mean(axis=2)
     expected = cell_means(grey, maps["row_edge"].values, maps["col_edge"].values)
