@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from attention_atlas.attention import prompts
 from attention_atlas.attention.extraction import ExtractionSettings, extract_shard
 from attention_atlas.config import ModelEntry
 from attention_atlas.inputs.images import read_image
@@ -59,8 +58,8 @@ def test_cells_of_the_maps_cover_the_pixels_that_their_tokens_saw(image, extract
     maps = extracted[image]
     assert (maps.sizes["row"], maps.sizes["col"]) == GRIDS[image]
     picture = read_image(IMAGES / image)
-    seen = prompts.process_image(tiny_native, picture)
-    tokens = seen.pixel_values.numpy().reshape(*GRIDS[image], -1)
+    seen = tiny_native.processor.image_processor(images=[picture], return_tensors="pt")
+    tokens = seen["pixel_values"].numpy().reshape(*GRIDS[image], -1)
     grey = np.asarray(picture, dtype=float).mean(axis=2)
     expected = cell_means(grey, maps["row_edge"].values, maps["col_edge"].values)
     np.testing.assert_allclose((tokens.mean(axis=2) + 1) / 2 * 255, expected, atol=4)
