@@ -18,6 +18,7 @@ from attention_atlas.config import (
 )
 from attention_atlas.errors import AtlasError
 from attention_atlas.settings_files import generated_files, write_generated_files
+from attention_atlas.wiring import settings_of
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"
@@ -288,6 +289,14 @@ def test_overrides_replace_top_level_keys():
     other = [{"study": "photos", "model": "qwen3-vl-8b"}]
     settings = load_settings(CONFIG / "config.yaml", {"runs": other})
     assert [(run.study, run.model) for run in settings.runs] == [("photos", "qwen3-vl-8b")]
+
+
+def test_one_run_of_the_command_line_may_have_its_own_grid():
+    given = yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
+    settings = settings_of({**given, "study": "photographs", "model": "shapes-tiny", "grid": "native"})
+    assert [(run.study, run.model, run.grid) for run in settings.runs] == [("photographs", "shapes-tiny", "native")]
+    with pytest.raises(AtlasError, match=r"grid=\.\.\. goes with both alone"):
+        settings_of({**given, "grid": "native"})
 
 
 def test_a_rule_passes_named_sections_as_json_in_one_order():

@@ -186,6 +186,18 @@ def test_every_test_of_two_arms_is_validated(found):
     assert tested <= set(found["power"]["contrast"]) | {"right_vs_wrong"}
 
 
+def test_contrasts_of_mixed_grids_are_of_normalised_entropy_and_called_so(made):
+    """One image of other cells makes entropies incomparable in nats: every one is over ln N (16 cells: ln 16)."""
+    tables, grounding = made
+    samples = tables["samples"].assign(num_cells=tables["samples"]["num_cells"].where(tables["samples"].index > 3, 20))
+    run = read_run({**tables, "samples": samples}, LAYERS, settings())
+    contrast = row(comparisons(run, grounding, {}, NO_CONDITIONS), "q0_vs_q1")
+    expected = np.mean([mean_entropy("q0", i) - mean_entropy("q1", i) for i in range(IMAGES)]) / np.log(16)
+    assert contrast["measure"] == "entropy_normalised"
+    assert contrast["difference"] == pytest.approx(expected, abs=1e-6)
+    assert contrast["margin"] == pytest.approx(0.1 / np.log(64))
+
+
 def test_fewer_than_six_images_are_refused_with_the_reason(made):
     tables, grounding = made
     few = tables["samples"]["image"] < "image_05.png"

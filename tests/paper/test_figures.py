@@ -19,7 +19,7 @@ from attention_atlas.analysis.conditions import condition_scores
 from attention_atlas.analysis.summaries import SUMMARIES, read_run
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.study import read_study
-from attention_atlas.paper import catalogue, overlay, style
+from attention_atlas.paper import catalogue, overlay, panels, style
 from attention_atlas.paper.columns import COLUMNS, TEXT, read_published
 from attention_atlas.paper.tables import write_table
 from matplotlib.collections import LineCollection, QuadMesh
@@ -765,6 +765,95 @@ def test_the_gallery_says_what_was_answered_and_whether_it_is_right(run, wide):
     told = "\n".join(text.get_text() for text, _ in texts_of(draw("gallery", [[wide]])))
     assert "How many?" in told
     assert "“There are 3.” (wrong, expected: 4)" in told
+
+
+def shaped(one, width, height, **attributes):
+    """A selected sample on a picture of another size."""
+    maps = one.maps.copy(deep=True)
+    maps["row_edge"].values[:] = np.linspace(0, height, maps.sizes["row"] + 1)
+    maps["col_edge"].values[:] = np.linspace(0, width, maps.sizes["col"] + 1)
+    maps.attrs |= attributes
+    return overlay.Selected(one.sample_id, maps, np.zeros((height, width, 3), dtype=np.uint8), one.boxes)
+
+
+def test_a_row_of_wide_pictures_is_not_as_high_as_one_of_tall_ones(run):
+    """Six images, five gaps and two margins fill 178 mm; at 5 to 2 an image is 0.4 as high as wide, at 2 to 3 1.5."""
+    one = selected_of(run, "gallery")[0]
+    figure = draw("gallery", [[shaped(one, 250, 100)] * 3 + [shaped(one, 100, 150)] * 3 + [shaped(one, 250, 100)]])
+    assert_fits_a_page(figure)
+    assert_every_text_is_readable(figure)
+    _, page = figure.get_size_inches() * 25.4
+    tops = [(1 - axes.get_position().y1) * page for axes in over_images(figure)]
+    first, second, third = tops[0], tops[6], tops[12]
+    assert tops == pytest.approx([first] * 6 + [second] * 6 + [third] * 2)
+    side = (178 - 2 * 2 - 2 * 5 - 3 * 1) / 6
+    assert (third - second) - (second - first) == pytest.approx((1.5 - 0.4) * side, abs=0.01)
+
+
+def test_a_verdict_is_told_however_long_the_answer_is(run):
+    one = selected_of(run, "gallery")[0]
+    told = {"correct": 0, "expected_answer": "bottom right", "generated_text": "It is " + "to the left, or " * 40}
+    question, *lines = overlay.question_lines(shaped(one, 64, 64, query="Where?", **told), 30, 3)
+    assert question == "Where?"
+    assert len(lines) == 3
+    assert " ".join(lines).startswith("“It is to the left, or to")
+    assert " ".join(lines).endswith(" …” (wrong, expected: bottom right)")
+
+
+def test_a_caption_names_the_grid_of_its_map(wide):
+    told = "\n".join(text.get_text() for text, _ in texts_of(draw("gallery", [[wide]])))
+    assert f"{wide.sample_id}, 2 × 3 cells" in told
+    told = "\n".join(text.get_text() for text, _ in texts_of(draw("layers_page", [[wide]])))
+    assert "2 × 3 cells; titles: layer and entropy H in nats, at most 1.79" in told  # ln 6
+
+
+def test_many_boxes_are_drawn_thinner_than_few(wide):
+    def thickness(count):
+        many = overlay.Selected("s", wide.maps, wide.image, wide.boxes * count)
+        return {patch.get_linewidth() for patch in over_images(draw("gallery", [[many]]))[0].patches}
+
+    assert max(thickness(24)) < min(thickness(2))
+
+
+@pytest.mark.parametrize(
+    ("queries", "widest", "columns"), [(2, 4, 2), (4, 4, 4), (5, 4, 3), (6, 4, 3), (8, 4, 4), (9, 4, 3)]
+)
+def test_rows_of_panels_are_about_as_full(queries, widest, columns):
+    assert panels.columns_for(queries, widest) == columns
+    last = [index for index in range(queries) if panels.is_last_column(index, queries, widest)]
+    assert last == list(range(columns - 1, queries, columns))
+
+
+def test_reasons_that_differ_in_a_number_alone_are_told_as_one():
+    reasons = ["5 image(s); an interval needs 6", "no image", "3 image(s); an interval needs 6", "no image"]
+    assert panels.in_short(reasons) == ["3 to 5 image(s); an interval needs 6", "no image"]
+    assert panels.in_short(reasons[:2]) == reasons[:2]
+
+
+@pytest.mark.parametrize("step", [0, 1, 12, 22, 23])
+def test_the_share_of_answers_is_written_within_its_panel(step):
+    steps = tables_of_size(queries=6, layers=3, steps=24)["steps"]
+    figure = draw("step_progression", [steps.assign(answer_share=(steps["step"] == step) * 1.0)])
+    labels = [(text, box) for text, box in texts_of(figure) if text.get_text() == "answer 100%"]
+    assert len(labels) == 6
+    for text, box in labels:
+        panel = text.axes.get_window_extent()
+        assert panel.x0 <= box.x0 < box.x1 <= panel.x1
+
+
+def test_numbers_of_images_that_change_often_stand_below_the_reason_of_missing_intervals():
+    steps = tables_of_size(6, 3, 24, note="5 image(s); an interval needs 6")["steps"]
+    figure = draw("step_progression", [steps.assign(n=5 - steps["step"] % 3)])
+    assert any(text.get_text().startswith("no interval: 5") for text, _ in texts_of(figure))
+    assert_every_text_is_readable(figure)
+
+
+def test_a_check_without_any_value_has_an_axis_about_zero():
+    table = SIZES["a large model with long answers"]["causal"].copy()
+    check = table["check"].iloc[0]
+    table.loc[table["check"] == check, ["difference", "low", "high", "margin"]] = np.nan
+    panel = next(axes for axes in draw("causal", [table]).get_axes() if axes.get_title(loc="left") == check)
+    assert panel.get_xlim() == (-1, 1)
 
 
 def test_a_target_that_the_study_lost_is_refused_with_the_nearest_name(run, tmp_path):

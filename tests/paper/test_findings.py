@@ -167,6 +167,12 @@ def test_a_contrast_is_printed_with_difference_interval_n_and_verdict(folder):
         assert part in row
 
 
+def test_a_difference_of_normalised_entropies_is_not_in_nats(folder, tmp_path):
+    text = findings_with(folder, tmp_path, contrasts=[{**CONTRAST, "measure": "entropy_normalised"}])
+    (line,) = (line for line in text.splitlines() if "normalised entropy (H / ln N), " in line and " minus " in line)
+    assert "-0.135 [-0.159, -0.110], n = 48" in line
+
+
 def test_a_contrast_that_is_refused_says_why(folder):
     text = (folder / "contrasts.md").read_text()
     assert "no verdict (0 image(s) in an arm; a test needs 6)" in text

@@ -26,8 +26,9 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
 class Workflow:
     """The settings and models of one invocation of Snakemake, and what follows from them for its rules.
 
-    `given` is Snakemake's merged configuration; its keys `study` and `model` (`--config study=... model=...`) replace
-    the list of runs by that one run. Paths are relative to the project's folder.
+    `given` is Snakemake's merged configuration; its keys `study`, `model` and, if wanted, `grid`
+    (`--config study=... model=... grid=native`) replace the list of runs by that one run. Paths are relative to the
+    project's folder.
     """
 
     def __init__(self, given: Mapping[str, Any], models_yaml: Path | str = "config/models.yaml") -> None:
@@ -197,10 +198,10 @@ def paper_folders(study: str, model: str) -> tuple[Path, Path]:
 def settings_of(given: Mapping[str, Any]) -> Settings:
     """Snakemake's merged configuration as checked settings."""
     content = dict(given)
-    one_run = {name: content.pop(name) for name in ("study", "model") if name in content}
+    one_run = {name: content.pop(name) for name in ("study", "model", "grid") if name in content}
     if one_run:
-        if len(one_run) < 2:
-            raise AtlasError("--config needs both study=... and model=..., or neither")
+        if not {"study", "model"} <= one_run.keys():
+            raise AtlasError("--config needs both study=... and model=..., or neither; grid=... goes with both alone")
         content["runs"] = [one_run]
     return config.checked(Settings, content, "config/config.yaml")
 

@@ -88,13 +88,13 @@ def observations(evidence: Evidence, name: str, entry: Entry) -> Observations:
 
 
 def contrast_of(run: Run, name: str, entry: Mapping[str, Any]) -> Contrast:
-    """A declared contrast with its margin; entropies normalised by ln N take the margin's share of ln 64."""
-    margin = run.settings["tests"]["margins"][entry["measure"]]
-    if entry["measure"] == "entropy" and run.measure == "entropy_normalised":
-        margin /= np.log(run.settings["bands"]["reference_cells"])
+    """A declared contrast with its margin; where grids differ, entropies are over ln N, and the margin over ln 64."""
+    measure, margin = entry["measure"], run.settings["tests"]["margins"][entry["measure"]]
+    if measure == "entropy" and run.measure == "entropy_normalised":
+        measure, margin = run.measure, margin / np.log(run.settings["bands"]["reference_cells"])
     kind: Any = entry["kind"] if entry["kind"] in TWO_ARMS else "paired"
     arms = distances.ARMS if entry["measure"] in EXCESSES else ARMS
-    return Contrast(name, entry["family"], kind, entry["measure"], arms, margin, entry["direction"])
+    return Contrast(name, entry["family"], kind, measure, arms, margin, entry["direction"])
 
 
 def one_arm(evidence: Evidence, name: str, entry: Entry, plan: Plan) -> Outcome:

@@ -32,6 +32,7 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(import_app, name="import")
     app.command()(draw)
     app.command()(validate)
+    app.command()(boxes)
 
 
 @study_app.command()
@@ -91,6 +92,37 @@ def validate(
             )
         if output is not None:
             write_inventory(study, output)
+
+
+def boxes(
+    folder: Folder,
+    output: Annotated[Path, typer.Option(help="The sheet: .png, .jpg or .pdf.")],
+    images: Annotated[list[str] | None, typer.Option("--image", help="This image; without it, the first ones.")] = None,
+    most_images: Annotated[int, typer.Option(min=1, help="Images on the sheet at most.")] = 48,
+    dpi: Annotated[int, typer.Option(min=50, help="Resolution of the sheet.")] = 300,
+    log: Log = None,
+) -> None:
+    """Draw the images of a study with the boxes of their objects, to check boxes by eye."""
+    with logged(log) as logger:
+        from attention_atlas.inputs.study import read_study
+        from attention_atlas.paper.boxes import draw
+
+        study = read_study(folder, None)
+        there = sorted({*study.samples["image"], *study.objects["image"]})
+        chosen = known_images(images, there, folder) if images else there[:most_images]
+        output.parent.mkdir(parents=True, exist_ok=True)
+        draw(study, chosen).savefig(output, dpi=dpi)
+        logger.info("wrote %s: %d of %d images", output, len(chosen), len(there))
+
+
+def known_images(wanted: list[str], there: list[str], folder: Path) -> list[str]:
+    """The wanted images, or an error that names one that the study lacks."""
+    from attention_atlas.errors import AtlasError, nearest
+
+    for name in wanted:
+        if name not in there:
+            raise AtlasError(f"{folder}: has no image {name!r}.{nearest(name, there)}")
+    return wanted
 
 
 @import_app.command()

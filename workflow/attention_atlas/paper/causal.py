@@ -61,6 +61,8 @@ def draw_check(axes: Axes, check: str, rows: pd.DataFrame, types: list[str]) -> 
         axes.plot([row["difference"]], [place], color=colour, marker=marker, linestyle="")
         text = f"{row['verdict']}, n = {row['n']}"
         label(axes, 1.02, place, text, transform=axes.get_yaxis_transform(), va="center", color=colour)
+    if rows[["difference", "margin"]].isna().all(axis=None):
+        axes.set_xlim(-1, 1)  # of nothing, an axis would tick around the line at zero in steps of 1e-17
     axes.axvline(0, color=GREY, linewidth=0.6, zorder=1)
     axes.set_yticks(range(len(types)), types)
     axes.set_ylim(len(types) - 0.4, -0.6)

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from attention_atlas.paper.columns import MEASURES
 from attention_atlas.paper.style import (
     DOUBLE_COLUMN,
     GREY,
@@ -22,7 +23,8 @@ from attention_atlas.paper.style import (
 )
 
 NAMES = {
-    **{"entropy": "entropy (nats)", "auroc": "AUROC", "ln_enrichment": "ln enrichment", "share": "share of images"},
+    **MEASURES,
+    **{"auroc": "AUROC", "ln_enrichment": "ln enrichment", "share": "share of images"},
     **{"js_excess": "Jensen–Shannon divergence (nats)", "centre_excess": "centre shift (cells)"},
 }
 ROW = 5.0  # mm

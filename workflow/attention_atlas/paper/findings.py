@@ -14,10 +14,13 @@ from attention_atlas.paper.catalogue import FINDINGS_TABLES
 from attention_atlas.paper.columns import MEASURES, SELECTORS, read_published
 from attention_atlas.paper.tables import shown, shown_interval, shown_p, signed
 
-UNITS = {"entropy": " nats", "auroc": "", "ln_enrichment": "", "js_excess": " nats", "centre_excess": " cells"}
+UNITS = {
+    **{"entropy": " nats", "entropy_normalised": "", "auroc": "", "ln_enrichment": ""},
+    **{"js_excess": " nats", "centre_excess": " cells"},
+}
 NAMES = {
-    **{"entropy": "entropy", "auroc": "AUROC", "ln_enrichment": "ln enrichment"},
-    **{"js_excess": "Jensen–Shannon divergence", "centre_excess": "centre shift"},
+    **{"entropy": "entropy", "entropy_normalised": MEASURES["entropy_normalised"], "auroc": "AUROC"},
+    **{"ln_enrichment": "ln enrichment", "js_excess": "Jensen–Shannon divergence", "centre_excess": "centre shift"},
 }
 
 

@@ -20,13 +20,13 @@ def draw(samples: list[Selected], settings: Mapping[str, Any]) -> Figure:
 
 
 def caption(selected: Selected) -> Caption:
-    """A sample's query, which map is shown, its entropy and largest weight, and whose it is."""
+    """A sample's query, which map is shown, its entropy and largest weight, whose it is and of how many cells."""
     layer = int(selected.told("shown_layer"))
     return Caption(
         f"{selected.told('query_id')} {selected.told('query_type')}",
         (
             f"layer {layer}, {overlay.place_text(selected)}",
             f"{overlay.entropy_text(selected, layer)}, {largest_text(selected)}",
-            ", ".join(filter(None, [selected.sample_id, overlay.target_text(selected)])),
+            ", ".join(filter(None, [selected.sample_id, overlay.cells_text(selected), overlay.target_text(selected)])),
         ),
     )

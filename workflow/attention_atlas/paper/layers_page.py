@@ -78,5 +78,9 @@ def write_header(figure: Figure, selected: Selected) -> None:
         *overlay.question_lines(selected, 125, 1)[1:],
     ]
     figure.text(MARGIN / width, 1 - 2 / height, "\n".join(lines), va="top", linespacing=1.25)
-    grey = f"maps at {overlay.place_text(selected)}; titles: layer and entropy H in nats; one colour scale"
+    highest = math.log(selected.maps.sizes["row"] * selected.maps.sizes["col"])
+    grey = (
+        f"maps at {overlay.place_text(selected)}, {overlay.cells_text(selected)}; titles: layer and entropy H in nats, "
+        f"at most {highest:.2f}; one colour scale"
+    )
     figure.text(MARGIN / width, 1 - 9.2 / height, grey, va="top", fontsize=SMALL, color=GREY)

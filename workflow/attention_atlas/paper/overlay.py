@@ -25,6 +25,7 @@ from attention_atlas.paper.style import BLUE, SMALL, axes_at
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DARKEST_GREY = 0.45  # black of an image below its map: the map's colours must stay readable over it
+FEW_BOXES = 8
 VERDICTS = {1: "correct", 0: "wrong", -1: "not judged"}
 
 
@@ -115,8 +116,9 @@ def show_map(axes: Axes, weights: xr.DataArray, selected: Selected, scale: Norma
 
 
 def show_boxes(axes: Axes, selected: Selected) -> None:
-    """The boxes of the target."""
-    halo = [withStroke(linewidth=2.2, foreground="white"), Normal()]
+    """The boxes of the target; thinner where there are many, which would cover image and map."""
+    width = 1.0 if len(selected.boxes) <= FEW_BOXES else 0.5
+    halo = [withStroke(linewidth=2.2 * width, foreground="white"), Normal()]
     for x_min, y_min, x_max, y_max in selected.boxes:
         axes.add_patch(
             Rectangle(
@@ -125,7 +127,7 @@ def show_boxes(axes: Axes, selected: Selected) -> None:
                 y_max - y_min,
                 fill=False,
                 edgecolor=BLUE,
-                linewidth=1.0,
+                linewidth=width,
                 path_effects=halo,
                 clip_on=False,
             )
@@ -150,23 +152,32 @@ def colour_bar(figure: Figure, place: tuple[float, float, float, float], scale: 
 
 
 def question_lines(selected: Selected, width: int, most: int) -> list[str]:
-    """The question and the answer with its verdict, wrapped to `width` characters, at most `most` lines each."""
+    """The question and the answer with its verdict, wrapped to `width` characters, at most `most` lines each.
+
+    Of a long answer the beginning is told; its verdict always.
+    """
     correct = int(selected.told("correct"))
     verdict = VERDICTS[correct]
     if correct == 0:
         verdict += f", expected: {selected.told('expected_answer')}"
     question = " ".join(str(selected.told("query")).split())
     answer = " ".join(str(selected.told("generated_text")).split())
-    return [
-        *wrapped(question, width, most),
-        *wrapped(f"“{answer}” ({verdict})", width, most),
-    ]
+    told = f"“{answer}” ({verdict})"
+    while len(textwrap.wrap(told, width)) > most and answer:
+        answer = answer.rpartition(" ")[0]
+        told = f"“{answer} …” ({verdict})"
+    return [*wrapped(question, width, most), *wrapped(told, width, most)]
 
 
 def place_text(selected: Selected) -> str:
     """The step, its token, and the pooling of a sample's maps."""
     token = str(selected.told("token_text")).strip() or "space"
     return f"step {selected.told('step')}, token “{token}”"
+
+
+def cells_text(selected: Selected) -> str:
+    """The token grid of a sample's maps: "12 × 19 cells"."""
+    return f"{selected.maps.sizes['row']} × {selected.maps.sizes['col']} cells"
 
 
 def entropy_text(selected: Selected, layer: int) -> str:
@@ -182,7 +193,7 @@ def wrapped(text: str, width: int, most: int) -> list[str]:
 
 def target_text(selected: Selected) -> str:
     """What to say where a sample has no target."""
-    return "" if selected.boxes else "no target named"
+    return "" if selected.boxes else "no target"
 
 
 def pooling_text(settings: Mapping[str, Any], samples: list[Selected]) -> str:

@@ -1,6 +1,7 @@
 """Small multiples: one panel per query, on common axes, with what every table figure marks in them."""
 
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,8 +41,9 @@ def by_query(frame: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
 
 def columns_for(queries: int, widest: int = 4) -> int:
-    """How many panels stand side by side."""
-    return min(queries, widest if queries <= 6 * widest else widest + 2)
+    """How many panels stand side by side: as few as need no further row, so that rows are about as full."""
+    most = widest if queries <= 6 * widest else widest + 2
+    return math.ceil(queries / math.ceil(queries / most))
 
 
 def figure_for(queries: int, panel_height: float, widest: int = 4, extra: float = 4) -> tuple[Figure, SubFigure]:
@@ -85,8 +87,8 @@ def panel_axes(
 
 
 def is_last_column(index: int, queries: int, widest: int = 4) -> bool:
-    """Whether a panel is the last of its row."""
-    return (index + 1) % columns_for(queries, widest) == 0 or index + 1 == queries
+    """Whether a panel stands in the last column; what is written beside one further left would part the columns."""
+    return (index + 1) % columns_for(queries, widest) == 0
 
 
 def count_text(n: pd.Series) -> str:
@@ -112,13 +114,24 @@ def has_values(axes: Axes, rows: pd.DataFrame, column: str) -> bool:
     return False
 
 
-def note_missing_intervals(axes: Axes, rows: pd.DataFrame, column: str) -> None:
-    """Say in a panel why intervals are missing where a value has none."""
+def note_missing_intervals(axes: Axes, rows: pd.DataFrame, column: str, bottom: float = 0.03) -> None:
+    """Say in a panel, at its lower edge or `bottom` above it, why intervals are missing where a value has none."""
     without = rows[rows[column].notna() & rows[f"{column}_low"].isna()]
-    reasons = [text for text in without["interval_note"].unique() if text]
+    reasons = in_short(text for text in without["interval_note"].unique() if text)
     if reasons:
         some = "" if len(without) == rows[column].notna().sum() else " in places"
-        note(axes, f"no interval{some}: {'; '.join(reasons)}")
+        note(axes, f"no interval{some}: {'; '.join(reasons)}", bottom=bottom)
+
+
+def in_short(reasons: Iterable[str]) -> list[str]:
+    """Reasons, once each; those that differ in the number they begin with as one: "3 to 5 image(s); an interval …"."""
+    numbers: dict[str, set[int]] = {}
+    for reason in reasons:
+        text = re.sub(r"^\d+", "", reason)
+        number = reason.removesuffix(text)
+        numbers.setdefault(text, set()).update([int(number)] if number else [])
+    spans = {text: sorted({min(found), max(found)}) if found else [] for text, found in numbers.items()}
+    return [" to ".join(map(str, span)) + text for text, span in spans.items()]
 
 
 def draw_profile(axes: Axes, rows: pd.DataFrame, column: str, stroke: Stroke, **line: Any) -> None:

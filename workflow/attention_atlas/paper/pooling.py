@@ -72,7 +72,7 @@ def draw_contrast(figure: SubFigure, ablation: pd.DataFrame) -> None:
     right.set_xlabel("difference,\nmax − mean")
     right.tick_params(left=False)
     right.xaxis.set_major_locator(MaxNLocator(FEW_TICKS))
-    reasons = dict.fromkeys(filter(None, ablation["interval_note"]))
+    reasons = panels.in_short(filter(None, ablation["interval_note"]))
     if reasons:
         told = textwrap.fill(f"no interval: {'; '.join(reasons)}", 45)
         right.set_title(told, loc="right", fontsize=SMALL, color=GREY)

@@ -1,6 +1,6 @@
 """Sample grid: samples side by side, each as its image with the target and as one map over the image, with texts."""
 
-import math
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,29 +51,39 @@ def draw_grid(
     width = SINGLE_COLUMN if len(samples) == 1 else DOUBLE_COLUMN
     told = overlay.wrapped(header, int((width - 2 * MARGIN) / CHARACTER), 9) if header else []
     upper = MARGIN + (len(told) * LINE + 1 if told else 0)
-    columns, side, row_height = layout(samples, width, columns, upper, max(len(one.details) for one in captions))
-    rows = math.ceil(len(samples) / columns)
-    figure = new_figure(width, upper + rows * row_height + BAR + MARGIN, layout="none")
+    columns, side, heights = layout(samples, width, columns, upper, max(len(one.details) for one in captions))
+    tops = [upper, *(upper + below for below in itertools.accumulate(heights))]
+    figure = new_figure(width, tops[-1] + BAR + MARGIN, layout="none")
     write(figure, MARGIN, MARGIN, told, "black")
     for index, (selected, caption) in enumerate(zip(samples, captions, strict=True)):
         left = MARGIN + (index % columns) * (2 * side + GAP + GUTTER)
-        place = (left, upper + index // columns * row_height, side)
+        place = (left, tops[index // columns], side)
         draw_sample(figure, selected, caption, place, settings["figures"]["smoothing"])
-    place = (MARGIN, upper + rows * row_height, min(60.0, width - 2 * MARGIN))
+    place = (MARGIN, tops[-1], min(60.0, width - 2 * MARGIN))
     draw_bar(figure, place, f"attention weight, {overlay.pooling_text(settings, samples)}; box: target")
     return figure
 
 
-def layout(samples: list[Selected], width: float, columns: int, upper: float, details: int) -> tuple[int, float, float]:
-    """Samples side by side, side of an image and height of a row, in mm; as large as one page allows."""
-    tallest = max(min(selected.size[1] / selected.size[0], 1.5) for selected in samples)
+def layout(
+    samples: list[Selected], width: float, columns: int, upper: float, details: int
+) -> tuple[int, float, list[float]]:
+    """Samples side by side, side of an image and height of each row, in mm; as large as one page allows.
+
+    A row is as high as its own tallest image needs: wide images do not wait for a tall one in another row.
+    """
     for number in range(columns, MOST_COLUMNS + 1):
         side = ((width - 2 * MARGIN - (number - 1) * GUTTER) / number - GAP) / 2
-        row_height = TITLE + side * tallest + (2 * QUESTION_LINES + details) * LINE + 3
-        height = upper + math.ceil(len(samples) / number) * row_height + BAR + MARGIN
-        if height <= PAGE_HEIGHT or len(samples) == 1:
+        texts = TITLE + (2 * QUESTION_LINES + details) * LINE + 3
+        rows = [samples[first : first + number] for first in range(0, len(samples), number)]
+        heights = [max(height_of(selected, side) for selected in row) + texts for row in rows]
+        if upper + sum(heights) + BAR + MARGIN <= PAGE_HEIGHT or len(samples) == 1:
             break
-    return number, side, row_height
+    return number, side, heights
+
+
+def height_of(selected: Selected, side: float) -> float:
+    """How high a sample's image is at a width of `side`; a very tall one is made narrower instead."""
+    return side * min(selected.size[1] / selected.size[0], 1.5)
 
 
 def draw_sample(
@@ -81,7 +91,7 @@ def draw_sample(
 ) -> None:
     """One sample at (left, top, side): title, image and map, and below what was asked, answered and its details."""
     left, top, side = place
-    tall = side * min(selected.size[1] / selected.size[0], 1.5)
+    tall = height_of(selected, side)
     image = axes_at(figure, left, top + TITLE, side, tall)
     over = axes_at(figure, left + side + GAP, top + TITLE, side, tall)
     overlay.show_image(image, selected)

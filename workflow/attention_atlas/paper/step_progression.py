@@ -23,6 +23,8 @@ from attention_atlas.paper.style import (
 )
 
 PANEL_HEIGHT = 46.0  # mm
+ABOVE_COUNTS = 0.1  # of a panel's height, where the numbers of images end
+CHARACTER = 1.22  # mm that a character of 6 pt takes
 UNSURE = 0.5  # a token that fewer samples than this share is printed grey
 
 
@@ -39,13 +41,13 @@ def draw(steps: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
     for axes, (query, rows) in zip(
         panels.panel_axes(body, queries, widest, share_x=False), queries.items(), strict=True
     ):
-        mark_answer(axes, rows, panels.answer_steps(steps, query))
+        mark_answer(axes, rows, panels.answer_steps(steps, query), width)
         panels.set_token_axis(axes, rows, width, panels.answer_steps(steps, query))
         grey_unsure_tokens(axes, rows)
         if panels.has_values(axes, rows, "entropy_mean"):
             draw_entropies(axes, rows, stroke_of[query[1]])
             write_counts(axes, rows, width)
-            panels.note_missing_intervals(axes, rows, "entropy_mean")
+            panels.note_missing_intervals(axes, rows, "entropy_mean", bottom=ABOVE_COUNTS)
     all_axes = body.get_axes()
     low, high = all_axes[0].get_ylim()
     all_axes[0].set_ylim(low - 0.16 * (high - low), high + 0.12 * (high - low))
@@ -61,15 +63,16 @@ def widest_row(steps: pd.DataFrame) -> int:
     return 2 if longest > 12 and queries <= 8 else 4
 
 
-def mark_answer(axes: Axes, rows: pd.DataFrame, most: list[int]) -> None:
-    """Shade each step by the share of answers that begin there, and name the one with most."""
+def mark_answer(axes: Axes, rows: pd.DataFrame, most: list[int], width: float) -> None:
+    """Shade each step by the share of answers that begin there, and name the one with most; `width` is a panel's."""
     for step, share in zip(rows["step"], rows["answer_share"], strict=True):
         if share > 0:
             axes.axvspan(int(step) - 0.5, int(step) + 0.5, color=ORANGE, alpha=0.45 * float(share), linewidth=0)
     for step in most:
         share = float(rows.loc[rows["step"] == step, "answer_share"].iloc[0])
-        upper, (place, side) = axes.get_xaxis_transform(), inside(step, rows)
-        label(axes, place, 0.985, f"answer {share:.0%}", transform=upper, ha=side, va="top", color="black")
+        text, upper = f"answer {share:.0%}", axes.get_xaxis_transform()
+        place, side = inside(step, rows, len(text) * CHARACTER / width)
+        label(axes, place, 0.985, text, transform=upper, ha=side, va="top", color="black")
 
 
 def draw_entropies(axes: Axes, rows: pd.DataFrame, stroke: Stroke) -> None:
@@ -97,15 +100,20 @@ def write_counts(axes: Axes, rows: pd.DataFrame, width: float) -> None:
     for step, n in zip(rows["step"][changed], counts[changed], strict=True):
         text = f"n = {n}" if step == rows["step"].iloc[0] and not crowded else str(n)
         lower, rotation = axes.get_xaxis_transform(), 90 if crowded else 0
-        place, side = (int(step), "center") if crowded else inside(int(step), rows)
+        place, side = (int(step), "center") if crowded else inside(int(step), rows, len(text) * CHARACTER / width)
         label(axes, place, 0.02, text, transform=lower, ha=side, va="bottom", rotation=rotation)
 
 
-def inside(step: int, rows: pd.DataFrame) -> tuple[float, str]:
-    """Where a text about a step stands so that it stays in its panel: centred, or within the first or last step."""
-    if step == rows["step"].min():
+def inside(step: int, rows: pd.DataFrame, share: float) -> tuple[float, str]:
+    """Where a text about a step stands so that it stays in its panel: centred, or from the step's own edge inwards.
+
+    `share` is the text's width over the panel's.
+    """
+    first, last = int(rows["step"].min()), int(rows["step"].max())
+    reach = share / 2 * (last - first + 1) - 0.5  # steps that half of the text reaches beyond its own
+    if step - first < reach or step == first:
         return step - 0.45, "left"
-    return (step + 0.45, "right") if step == rows["step"].max() else (step, "center")
+    return (step + 0.45, "right") if last - step < reach or step == last else (step, "center")
 
 
 def grey_unsure_tokens(axes: Axes, rows: pd.DataFrame) -> None:

@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, withStroke
 from matplotlib.typing import LineStyleType
 
 MM_PER_INCH = 25.4
@@ -121,9 +122,10 @@ def label(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
     axes.text(x, y, text, **{"transform": axes.transAxes, "fontsize": SMALL, "color": GREY, **look})
 
 
-def note(axes: Axes, text: str, width: int = 30) -> None:
-    """A remark in a panel, at its lower edge."""
-    label(axes, 0.5, 0.03, textwrap.fill(text, width), ha="center", va="bottom")
+def note(axes: Axes, text: str, width: int = 30, bottom: float = 0.03) -> None:
+    """A remark in a panel, at its lower edge or `bottom` above it, readable over lines."""
+    halo = [withStroke(linewidth=2, foreground="white"), Normal()]
+    label(axes, 0.5, bottom, textwrap.fill(text, width), ha="center", va="bottom", path_effects=halo, zorder=4)
 
 
 def percent(confidence: float) -> str:
