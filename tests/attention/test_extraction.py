@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,13 +11,19 @@ import pytest
 import torch
 import xarray as xr
 from attention_atlas import store
-from attention_atlas.attention import extraction, generation, models
+from attention_atlas.attention import batching, extraction, generation, models, prompts
 from attention_atlas.attention.extraction import ExtractionSettings, extract_shard
 from attention_atlas.attention.families import FAMILIES
 from attention_atlas.config import ModelEntry
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.study import SAMPLE_COLUMNS
 from attention_atlas.provenance import file_sha256
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
@@ -180,11 +187,12 @@ def nodes(path):
 
 
 def by_hand(model, folder, image, query, grid=None):
-    """One sample as in any notebook: the chat template on the image itself, eager attention, batch of one."""
+    """One sample as in any notebook: the chat template on the images themselves, eager attention, batch of one."""
     processor = models.load_processor("by hand", FAMILIES["qwen3_vl"], folder)
+    images = image if isinstance(image, list) else [image]
     if grid:
-        image = image.resize((32 * grid[1], 32 * grid[0]), Image.Resampling.BICUBIC)
-    content = [{"type": "image", "image": image}, {"type": "text", "text": query}]
+        images = [one.resize((32 * grid[1], 32 * grid[0]), Image.Resampling.BICUBIC) for one in images]
+    content = [*({"type": "image", "image": one} for one in images), {"type": "text", "text": query}]
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": content}],
         add_generation_prompt=True,
@@ -329,7 +337,9 @@ def test_the_attributes_tell_model_settings_and_row_convention(whole, random_fol
     assert (attrs["batch_size"], attrs["threads"], attrs["grid_policy"].tolist()) == (4, 1, [8, 8])
     assert json.loads(attrs["settings"])["generation"]["max_new_tokens"] == STEPS
     assert json.loads(attrs["library_versions"])["torch"] == torch.__version__.split("+")[0]
-    assert attrs["weights_sha256"] == models.weights_sha256([random_folder / "model.safetensors"])
+    assert attrs["weights_sha256"] == models.weights_sha256(
+        {random_folder / "model.safetensors": file_sha256(random_folder / "model.safetensors")}
+    )
 
 
 def test_a_second_run_writes_the_same_bytes(whole):
@@ -548,6 +558,149 @@ def test_a_shard_of_failures_alone_is_an_error_and_the_next_run_tries_again(whol
     assert extract().read_bytes() == whole.path.read_bytes()
 
 
+# Memory and devices
+
+
+def not_more_than(most):
+    """Fails as a processor's allocator does when more samples are asked for at once."""
+
+    def fail(ids):
+        if len(ids) > most:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: planted")
+
+    return fail
+
+
+def interrupt_at(sample):
+    """Ends the run, as a user does, when a sample is asked."""
+
+    def fail(ids):
+        if sample in ids:
+            raise KeyboardInterrupt
+
+    return fail
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_so_are_those_behind_it(whole, extract, calls, caplog):
+    calls.fail = not_more_than(2)
+    with caplog.at_level(logging.WARNING, "attention_atlas"):
+        made = node(extract())
+    assert [len(ids) for ids in calls.batches] == [4, 2, 2, 2]
+    assert_same_answers(made, whole.node)
+    assert "4 samples do not fit into memory; 2 at once from here on" in caplog.text
+
+
+def test_a_sample_that_does_not_fit_alone_ends_the_shard_and_finished_batches_are_kept(whole, extract, calls):
+    calls.fail = lambda ids: not_more_than(0)(ids) if "square_2-q0" in ids else None
+    told = r"'square_2-q0': too little memory on cpu even for this sample alone.*run again"
+    with pytest.raises(AtlasError, match=told):
+        extract()
+    assert len(extract.kept) == 1
+    calls.fail, calls.batches[:] = (lambda ids: None), []
+    assert extract().read_bytes() == whole.path.read_bytes()
+    assert calls.batches == [["square_2-q0", "square_2-q1"]]
+
+
+def test_a_device_that_fails_ends_the_shard_and_finished_batches_are_kept(extract, calls):
+    def lost(ids):
+        if "square_2-q0" in ids:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure\nmore")
+
+    calls.fail = lost
+    with pytest.raises(AtlasError, match=r"the device cpu failed \(CUDA error: unspecified launch failure\). Finished"):
+        extract()
+    assert len(extract.kept) == 1
+
+
+def test_an_automatic_batch_is_what_fits_and_an_interrupted_shard_goes_on_with_it(extract, calls, monkeypatch):
+    free = {"bytes": 0}
+    monkeypatch.setattr(batching, "free_memory", lambda device: free["bytes"])
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    source = models.load("random", ModelEntry(path=str(extract.model), dtype="float32", grid=(8, 8), device="cpu"))
+    longest = prompts.build_prompt(source, [prompts.process_image(source, picture())], LONG, "", "s")
+    settings = ExtractionSettings.from_sections({"generation": {"max_new_tokens": STEPS}})
+    one = batching.bytes_of_sample(source, longest, settings.generation, settings.capture)
+    free["bytes"] = int(2.5 * one / batching.USABLE)
+    calls.fail = interrupt_at("square_2-q0")
+    with pytest.raises(KeyboardInterrupt):
+        extract(batch_size="auto")
+    assert [len(ids) for ids in calls.batches] == [2, 2, 2]
+    free["bytes"] = 100 * one
+    calls.fail, calls.batches[:] = (lambda ids: None), []
+    extract(batch_size="auto")
+    assert calls.batches == [["square_2-q0", "square_2-q1"]]
+    calls.batches.clear()
+    extract(batch_size="auto")
+    assert [len(ids) for ids in calls.batches] == [6]
+
+
+# Several images
+
+
+def test_samples_of_several_images_have_a_map_on_each(extract, eager, random_folder):
+    extract.study = write_study(extract.root / "pairs", SIZES, queries=(SHORT,))
+    rows = read_rows(extract.study)
+    both = [
+        {**rows[0], "sample_id": "pair", "image": "wide.png|tall.png", "query": LONG},
+        {**rows[0], "sample_id": "other", "image": "wide_too.png|tall.png", "query": SHORT},
+        {**rows[0], "sample_id": "turned", "image": "tall.png|wide.png", "query": SHORT},
+    ]
+    write_rows(extract.study, [rows[0], *both])
+    path = extract(grid="native", capture={"value_weighted": True, "hidden_states": True})
+    with xr.open_datatree(path, engine="netcdf4") as tree:
+        assert {leaf.path: leaf["sample"].values.tolist() for leaf in tree.leaves} == {
+            "/grid_6x13": ["wide-q0"],
+            "/grids_10x8_6x13/image_1": ["turned"],
+            "/grids_10x8_6x13/image_2": ["turned.image_2"],
+            "/grids_6x13_10x8/image_1": ["pair", "other"],
+            "/grids_6x13_10x8/image_2": ["pair.image_2", "other.image_2"],
+        }
+        for row in both:
+            assert_is_by_hand_on_each_image(tree, extract.study, row, eager, random_folder)
+    opened = store.open_shards([path])
+    assert str(store.sample(opened, "other.image_2")["query_id"].values) == "q0.image_2"
+    opened.close()
+
+
+def assert_is_by_hand_on_each_image(tree, study, row, eager, folder):
+    """A sample of two images against an eager run: each image's own weights, and where the rest went."""
+    names = row["image"].split("|")
+    hand = by_hand(eager, folder, [Image.open(study / "images" / name) for name in names], row["query"])
+    vision = np.flatnonzero(hand.ids == hand.processor.image_token_id)
+    first = int(hand.inputs["image_grid_thw"][0].prod()) // 4
+    spans = np.split(vision, [first])
+    for number, (name, own, other) in enumerate(zip(names, spans, spans[::-1], strict=True), start=1):
+        sample = store.sample(tree, row["sample_id"] if number == 1 else f"{row['sample_id']}.image_{number}")
+        assert sample["image"].item() == name
+        assert (sample["image_width"].item(), sample["image_height"].item()) == SIZES[name]
+        np.testing.assert_array_equal(np.flatnonzero(sample["is_vision_token"]), own)
+        np.testing.assert_array_equal(sample["token_id"], hand.tokens)
+        for step, attention in enumerate(hand.rows):
+            at = sample.isel(step=step)
+            maps = at["attention"].values.reshape(LAYERS, HEADS, -1)
+            np.testing.assert_allclose(maps, attention[..., own], atol=OTHER_BATCH, rtol=0)
+            np.testing.assert_allclose(at["vision_mass"], attention[..., own].sum(-1), atol=OTHER_BATCH)
+            np.testing.assert_allclose(at["other_images_mass"], attention[..., other].sum(-1), atol=OTHER_BATCH)
+            masses = [at[mass].values for mass in (*store.MASS_VARIABLES, "other_images_mass")]
+            np.testing.assert_allclose(sum(masses), 1, atol=1e-5)
+        kept = sample["hidden_state"].values.reshape(LAYERS, len(own), -1)
+        np.testing.assert_allclose(kept, hand.hidden_states[:, own], atol=OTHER_BATCH)
+
+
+def test_a_failed_sample_of_several_images_is_padding_on_each(extract, calls):
+    rows = read_rows(extract.study)
+    pair = {**rows[0], "sample_id": "pair", "image": "square_0.png|square_1.png"}
+    write_rows(extract.study, [rows[0], pair])
+    calls.fail = failing("pair")
+    with xr.open_datatree(extract(), engine="netcdf4") as tree:
+        for number, name in ((1, "pair"), (2, "pair.image_2")):
+            view = tree[f"grids_8x8_8x8/image_{number}"].to_dataset()
+            store.validate(view)
+            assert view["sample"].values.tolist() == [name]
+            assert view["error"].values.tolist() == ["RuntimeError: planted for pair"]
+            assert view["other_images_mass"].isnull().all()
+
+
 # Interruptions
 
 
@@ -577,7 +730,7 @@ def test_an_interrupted_shard_goes_on_with_the_bytes_of_an_uninterrupted_one(who
 
 
 def test_an_interruption_within_an_image_goes_on_too(extract, calls):
-    calls.fail = lambda ids: (_ for _ in ()).throw(KeyboardInterrupt) if "square_2-q1" in ids else None
+    calls.fail = interrupt_at("square_2-q1")
     with pytest.raises(KeyboardInterrupt):
         extract(batch_size=1)
     calls.fail = lambda ids: None
@@ -675,16 +828,70 @@ def test_a_grid_that_the_processor_would_not_keep_is_told_before_weights_are_loa
         extract(grid=grid)
 
 
-def test_a_hub_that_does_not_answer_is_told_with_what_to_do(monkeypatch):
-    def unreachable(*args, **kwargs):
-        raise OSError("no route to host")
+def hub_error(kind):
+    """An error as the hub's client raises it on an answer of the server."""
+    return kind("planted\nmore", response=SimpleNamespace(headers={}, request=None))
 
-    monkeypatch.setattr(models, "snapshot_download", unreachable)
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError("no route to host"), r"hub cannot be reached, or the disk is full.*OSError: no route to host"),
+        (LocalEntryNotFoundError("offline"), "the hub cannot be reached, and the files are not in its cache"),
+        (hub_error(RevisionNotFoundError), "it has no such commit: take `revision` from its page of files"),
+        (hub_error(RepositoryNotFoundError), "there is no such repository, or it is private: check `hub`"),
+        (hub_error(GatedRepoError), "its authors give it to those who ask: accept its terms"),
+    ],
+)
+def test_a_hub_that_does_not_give_the_files_is_told_with_what_to_do(monkeypatch, error, told):
+    def refused(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(models, "snapshot_download", refused)
     entry = ModelEntry(hub="Some/Model", revision="0" * 40)
-    with pytest.raises(
-        AtlasError, match=r"cannot get Some/Model at commit 0{40} \(OSError: no route to host\).*`path`"
-    ):
+    with pytest.raises(AtlasError, match=rf"cannot get Some/Model at commit 0{{40}}: .*{told}.*`path`"):
         models.load("some", entry)
+
+
+def test_a_real_client_without_a_network_is_told_as_such(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(AtlasError, match="the hub cannot be reached, and the files are not in its cache"):
+        models.load("some", ModelEntry(hub="Some/Model", revision="0" * 40))
+
+
+def test_weights_that_are_not_what_the_hub_promised_are_refused(random_folder, tmp_path, no_weights):
+    """The hub's cache: a snapshot of links to files that are named by their hash."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
+    blobs.mkdir(), snapshot.mkdir()
+    for file in random_folder.iterdir():
+        name = file_sha256(file) if file.suffix == ".safetensors" else file.name
+        (blobs / name).write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(blobs / name)
+    entry = ModelEntry(path=str(snapshot), dtype="float32", device="cpu")
+    whole = models.checked_weights("some", entry, snapshot)
+    weights = (snapshot / "model.safetensors").resolve()
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(AtlasError, match=rf"model.safetensors is damaged: .*the hub's {weights.name}. Remove .*blobs"):
+        models.load("some", entry)
+    promised = entry.model_copy(update={"weights_sha256": "0" * 64})
+    copied = copy_model(random_folder, tmp_path / "copied")
+    with pytest.raises(AtlasError, match=f"have the hash {whole}, config/models.yaml says 0{{64}}"):
+        models.checked_weights("some", promised, copied)
+
+
+def test_weights_that_are_cut_off_are_told(random_folder, tmp_path):
+    folder = copy_model(random_folder, tmp_path / "cut")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(AtlasError, match="cut: its weights cannot be read"):
+        models.load("some", ModelEntry(path=str(folder), dtype="float32", device="cpu"))
+
+
+def test_a_gpu_that_is_not_there_is_told(random_folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(AtlasError, match="`device: cuda`, but torch finds no GPU here"):
+        models.load("some", ModelEntry(path=str(random_folder), dtype="float32", device="cuda"))
 
 
 def test_the_hub_is_asked_for_the_pinned_commit_alone(monkeypatch, random_folder):

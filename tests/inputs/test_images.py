@@ -256,3 +256,10 @@ def test_whatever_the_damage_it_is_a_picture_or_an_error_naming_the_file(tmp_pat
     else:
         assert image.mode == "RGB"
     assert told.startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.MOV", "clip.webm"])
+def test_a_video_is_refused_as_such(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\0")
+    with pytest.raises(AtlasError, match=f"{name}: is a video; only still images"):
+        read_image(tmp_path / name)

@@ -510,6 +510,9 @@ class ModelEntry(Section):
     path: str | None = Field(
         None, description="local folder with weights, configuration, tokenizer; used before the hub"
     )
+    weights_sha256: str | None = Field(
+        None, description="hash that the weights must have, as `weights_sha256` in the dataset says it; null = any"
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "bfloat16", description="number format of the weights in use"
     )

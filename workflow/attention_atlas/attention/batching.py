@@ -1,11 +1,10 @@
-"""Batching: which samples are generated together, how many fit into memory, and what to do when they do not."""
+"""Batching: which samples are generated together, and how many fit into memory."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import psutil
 import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from attention_atlas.attention.models import VisionLanguageModel
 from attention_atlas.attention.prompts import Prompt
@@ -19,10 +18,6 @@ MOST_SAMPLES = 1024
 HIDDEN_COPIES, INTERMEDIATE_COPIES = 12, 3
 
 T = TypeVar("T")
-
-
-class OutOfMemoryError(Exception):
-    """A batch did not fit; fewer samples may."""
 
 
 def packed(groups: Iterable[Sequence[T]], batch_size: int) -> list[list[T]]:
@@ -67,20 +62,3 @@ def bytes_of_sample(source: VisionLanguageModel, prompt: Prompt, generation: Gen
     activations = length * (HIDDEN_COPIES * text.hidden_size + INTERMEDIATE_COPIES * intermediate) * item
     scores = heads * length * (2 * dim * item + 3 * 4)
     return int(2 * cache + kept + logits + activations + scores)  # the cache twice: it grows by copying
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of a device or of the machine."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, Exception) and should_reduce_batch_size(error)
-    )
-
-
-def device_lost(error: BaseException) -> bool:
-    """Whether an error says that the device itself failed: nothing works on it any more in this process."""
-    return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)
-
-
-def release_memory() -> None:
-    """Give cached blocks back to the device."""
-    clear_device_cache(garbage_collection=True)

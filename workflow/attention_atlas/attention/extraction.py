@@ -28,7 +28,7 @@ from attention_atlas.attention.asking import (
     own_samples,
     prepare,
 )
-from attention_atlas.attention.batching import OutOfMemoryError
+from attention_atlas.attention.device_errors import OutOfMemoryError, device_lost, out_of_memory, release_memory
 from attention_atlas.attention.generation import ImagesRead
 from attention_atlas.attention.kept_batches import KeptBatches, Nodes, keeping
 from attention_atlas.attention.models import VisionLanguageModel
@@ -150,7 +150,7 @@ def answer_all(
             except OutOfMemoryError as error:
                 size = smaller(source, batch, error)
                 reader = Reader(source, settings.capture)
-                batching.release_memory()
+                release_memory()
                 waiting = in_batches([item for part in waiting for item in part], size)
                 continue
             kept.add(batch, make, last=not rest)
@@ -258,9 +258,9 @@ def check_device(source: VisionLanguageModel, error: Exception) -> None:
 
     Raises OutOfMemoryError, or AtlasError where nothing more can be computed on the device.
     """
-    if batching.out_of_memory(error):
+    if out_of_memory(error):
         raise OutOfMemoryError(str(error).strip().splitlines()[0]) from error
-    if batching.device_lost(error):
+    if device_lost(error):
         raise AtlasError(
             f"model {source.name!r}: the device {source.model.device} failed ({str(error).splitlines()[0]}). Finished "
             "batches are kept: see whether the device is still there (nvidia-smi), then run again"

@@ -3,18 +3,27 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from PIL import Image
+from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig
 from transformers.utils import is_bitsandbytes_available
 
 from attention_atlas.attention.capture import KERNEL
+from attention_atlas.attention.device_errors import out_of_memory
 from attention_atlas.attention.families import FAMILIES, Family, SquareFamily
 from attention_atlas.config import ModelEntry
 from attention_atlas.errors import AtlasError
@@ -23,6 +32,7 @@ from attention_atlas.provenance import file_sha256
 logger = logging.getLogger(__name__)
 KERNELS = {"text_config": KERNEL, "vision_config": "sdpa"}
 NEEDED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
+SHA256 = re.compile(r"[0-9a-f]{64}")
 MOST_STRETCH = 0.05
 MOST_ELONGATED = 200  # the image processor's own limit of the aspect ratio
 
@@ -95,18 +105,20 @@ def load(name: str, entry: ModelEntry, random_seed: int | None = None) -> Vision
     family = family_of(name, folder)
     processor = load_processor(name, family, folder)
     check_grid(name, entry.grid, family, processor)
+    if random_seed is None:
+        weights = checked_weights(name, entry, folder)
+        model = load_weights(family, folder, entry)
+    else:
+        weights = f"drawn with seed {random_seed}"
+        model = random_weights(family, folder, entry, random_seed)
     return VisionLanguageModel(
         name=name,
-        model=load_weights(family, folder, entry)
-        if random_seed is None
-        else random_weights(family, folder, entry, random_seed),
+        model=model,
         processor=processor,
         family=family,
         grid=entry.grid,
         revision=entry.revision or "local folder",
-        weights_sha256=weights_sha256(folder.glob("*.safetensors"))
-        if random_seed is None
-        else f"drawn with seed {random_seed}",
+        weights_sha256=weights,
     )
 
 
@@ -121,12 +133,46 @@ def model_folder(name: str, entry: ModelEntry) -> Path:
         return Path(entry.path)
     try:
         return Path(snapshot_download(str(entry.hub), revision=entry.revision, allow_patterns=NEEDED_FILES))
-    except Exception as error:  # the hub's client raises many kinds: no network, no such repository, no such commit
+    except Exception as error:  # the hub's client raises many kinds
         raise AtlasError(
-            f"model {name!r}: cannot get {entry.hub} at commit {entry.revision} ({type(error).__name__}: {error}). "
-            "Check the network and the commit, or download the files elsewhere and name their folder as `path` "
-            f"of {name!r} in config/models.yaml"
+            f"model {name!r}: cannot get {entry.hub} at commit {entry.revision}: {reason_of(error)} "
+            f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no details'}). "
+            f"Or download the files elsewhere and name their folder as `path` of {name!r} in config/models.yaml"
         ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """What a failed download most likely means, and what to do."""
+    reasons = {
+        GatedRepoError: "its authors give it to those who ask: accept its terms on its page, then `hf auth login`",
+        RevisionNotFoundError: "it has no such commit: take `revision` from its page of files",
+        RepositoryNotFoundError: "there is no such repository, or it is private: check `hub`, or `hf auth login`",
+        LocalEntryNotFoundError: "the hub cannot be reached, and the files are not in its cache: check the network",
+        OSError: "the hub cannot be reached, or the disk is full: check the network and the space of the hub's cache",
+    }
+    return next((told for kind, told in reasons.items() if isinstance(error, kind)), "the download failed")
+
+
+def checked_weights(name: str, entry: ModelEntry, folder: Path) -> str:
+    """The hash of a checkpoint's weights; refuses files that are not what the hub, or the model's entry, says.
+
+    The hub's cache names large files by their SHA-256.
+    """
+    hashes = {path: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    for path, sha256 in hashes.items():
+        promised = path.resolve().name
+        if SHA256.fullmatch(promised) and promised != sha256:
+            raise AtlasError(
+                f"model {name!r}: {path.name} is damaged: its SHA-256 is {sha256}, the hub's {promised}. Remove "
+                f"{path.resolve()} and run again, which downloads it anew"
+            )
+    found = weights_sha256(hashes)
+    if entry.weights_sha256 not in (None, found):
+        raise AtlasError(
+            f"model {name!r}: the weights in {folder} have the hash {found}, config/models.yaml says "
+            f"{entry.weights_sha256}. Put the right files there, or correct `weights_sha256`"
+        )
+    return found
 
 
 def family_of(name: str, folder: Path) -> Family:
@@ -155,15 +201,28 @@ def load_processor(name: str, family: Family, folder: Path) -> Any:
 
 def load_weights(family: Family, folder: Path, entry: ModelEntry) -> Any:
     """The weights on their devices, text attention captured, vision attention by the stock kernel."""
-    placed = entry.device_map or (device_of(entry) if entry.quantization else None)
-    model = family.model.from_pretrained(
-        folder,
-        dtype=getattr(torch, entry.dtype),
-        attn_implementation=KERNELS,
-        device_map=placed,
-        quantization_config=quantization_of(entry),
-    )
-    return (model if placed else model.to(device_of(entry))).eval()
+    quantization = quantization_of(entry)
+    placed = entry.device_map or (device_of(entry) if quantization else None)
+    try:
+        model = family.model.from_pretrained(
+            folder,
+            dtype=getattr(torch, entry.dtype),
+            attn_implementation=KERNELS,
+            device_map=placed,
+            quantization_config=quantization,
+        )
+        return (model if placed else model.to(device_of(entry))).eval()
+    except SafetensorError as error:
+        raise AtlasError(
+            f"{folder}: its weights cannot be read ({error}); put the checkpoint's files there anew"
+        ) from error
+    except Exception as error:
+        if out_of_memory(error):
+            raise AtlasError(
+                f"{folder}: the weights do not fit into memory ({str(error).splitlines()[0]}). Use a device with more, "
+                "`device_map: auto` with several GPUs, `quantization`, or a smaller model (config/models.yaml)"
+            ) from error
+        raise
 
 
 def quantization_of(entry: ModelEntry) -> BitsAndBytesConfig | None:
@@ -192,17 +251,22 @@ def random_weights(family: Family, folder: Path, entry: ModelEntry, seed: int) -
 
 
 def device_of(entry: ModelEntry) -> torch.device:
-    """The device of an entry; auto takes a GPU where there is one."""
-    if entry.device != "auto":
-        return torch.device(entry.device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device of an entry; auto takes a GPU where there is one. Refuses a GPU where there is none."""
+    if entry.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if entry.device.startswith("cuda") and not torch.cuda.is_available():
+        raise AtlasError(
+            f"config/models.yaml says `device: {entry.device}`, but torch finds no GPU here: see `nvidia-smi`, "
+            "install a CUDA build of torch, or set the device to auto or cpu"
+        )
+    return torch.device(entry.device)
 
 
-def weights_sha256(files: Iterable[Path]) -> str:
-    """One hash over a model's weight files, in the order of their names."""
+def weights_sha256(hashes: Mapping[Path, str]) -> str:
+    """One hash over a model's weight files with their hashes, in the order of their names."""
     digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
+    for path in sorted(hashes):
+        digest.update(f"{path.name} {hashes[path]}\n".encode())
     return digest.hexdigest()
 
 

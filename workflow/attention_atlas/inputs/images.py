@@ -1,5 +1,6 @@
 """Reading images: any common file as the RGB pixels a person would see."""
 
+import mimetypes
 import struct
 from pathlib import Path
 
@@ -18,6 +19,8 @@ def read_image(path: Path) -> Image.Image:
 
     Animations are refused: which frame was meant is not for us to guess. Raises AtlasError naming the file.
     """
+    if str(mimetypes.guess_type(path)[0]).startswith("video/"):
+        raise AtlasError(f"{path}: is a video; only still images can be asked about, so save the frames that are meant")
     try:
         with Image.open(path) as image:
             frames = getattr(image, "n_frames", 1)
