@@ -11,13 +11,14 @@ import torch
 from attention_atlas.attention import asking, generation, models, nodes, prompts
 from attention_atlas.attention.capture import KERNEL
 from attention_atlas.attention.families import FAMILIES
-from attention_atlas.config import Capture
+from attention_atlas.config import Capture, Generation
 from attention_atlas.errors import AtlasError
 
 from . import checkpoints
 from .conftest import QUERIES, SHORT, load, picture
 from .test_exactness import FP32, watched
 
+TWO_STEPS = Generation(max_new_tokens=2)
 EVERY_KEY = Capture(keys="all")
 UNCUT = {"gemma3": {"do_pan_and_scan": False}, "internvl": {"crop_to_patches": False}}
 GRIDS = {"gemma3": (8, 8), "internvl": (8, 8), "qwen2_5_vl": (8, 12)}
@@ -77,9 +78,9 @@ def stock(source, inputs, kernel, settings=SHORT, **options):
         source.model.set_attn_implementation({"text_config": KERNEL, "vision_config": "sdpa"})
 
 
-def assert_exact(source, queries, images, **options):
+def assert_exact(source, queries, images, settings=SHORT, **options):
     """Prompts and tokens equal to the stock way, rows to those of eager attention; returns these rows."""
-    built, made = ask(source, queries, images)
+    built, made = ask(source, queries, images, settings=settings)
     inputs = stock_inputs(source, queries, images, **options)
     for row, prompt in enumerate(built):
         own = inputs["attention_mask"][row].bool()
@@ -87,7 +88,8 @@ def assert_exact(source, queries, images, **options):
         np.testing.assert_array_equal(
             prompt.is_vision_token, (inputs["input_ids"][row, own] == source.model.config.image_token_id)
         )
-    plain, eager = stock(source, inputs, "sdpa"), stock(source, inputs, "eager", output_attentions=True)
+    plain = stock(source, inputs, "sdpa", settings)
+    eager = stock(source, inputs, "eager", settings, output_attentions=True)
     assert_same_tokens(made, plain, inputs)
     assert_same_tokens(made, eager, inputs)
     weights = nodes.without_gap(np.moveaxis(made.attention_all, 2, 0), made.prefix, made.gap)
@@ -210,16 +212,16 @@ def test_a_padded_batch_of_each_of_sixteen_sizes_is_exact(precise):
         exact(source, QUERIES[1:], images, **UNCUT.get(name, {}))
 
 
-def assert_exact_in_bf16(source, queries, images, **options):
+def assert_exact_in_bf16(source, queries, images, settings=SHORT, **options):
     """Rows are the softmax of the very queries and keys, tokens those of plain generation."""
     with watched(source) as expected:
-        _, made = ask(source, queries, images)
+        _, made = ask(source, queries, images, settings=settings)
     for number, layer in enumerate(source.captured_layers):
         for step, rows in enumerate(expected[layer]):
             ours = made.attention_all[step, number][..., : rows.shape[-1]]
             np.testing.assert_allclose(ours, rows, atol=FP32, rtol=0)
     inputs = stock_inputs(source, queries, images, **options)
-    assert_same_tokens(made, stock(source, inputs, "sdpa"), inputs)
+    assert_same_tokens(made, stock(source, inputs, "sdpa", settings), inputs)
 
 
 def assert_same_tokens(made, other, inputs):
@@ -242,10 +244,10 @@ def test_every_real_size_is_exact_in_fp32_and_bf16(size, tmp_path):
     processor = models.load_processor("real", family, tmp_path)
     source = models.VisionLanguageModel("real", model, processor, family, "native", "", "")
     images = [[picture(256, 256, seed)] for seed in range(2)]
-    _, made = assert_exact(source, QUERIES[:2], images)
+    _, made = assert_exact(source, QUERIES[:2], images, TWO_STEPS)
     assert made.attention.max() > 0.05
     checkpoints.fill(model, torch.bfloat16)
-    assert_exact_in_bf16(source, QUERIES[:2], images)
+    assert_exact_in_bf16(source, QUERIES[:2], images, TWO_STEPS)
 
 
 @pytest.mark.parametrize(
