@@ -2,8 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +13,10 @@ import torch
 from attention_atlas.attention import generation, prompts
 from attention_atlas.attention.capture import KERNEL
 from attention_atlas.attention.extraction import ExtractionSettings
-from attention_atlas.attention.generation import ImageFeatures
+from attention_atlas.attention.families import FAMILIES, Family, ImageFeatures, ProcessedImage
+from attention_atlas.attention.generation import BatchInputs
 from attention_atlas.attention.models import VisionLanguageModel, load
-from attention_atlas.attention.prompts import ProcessedImage, Prompt
+from attention_atlas.attention.prompts import Prompt
 from attention_atlas.config import Capture, Generation, effective_entry, load_models, load_settings
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.study import read_study
@@ -24,34 +25,34 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "data" / "shapes"
 MODEL = "shapes-tiny"
-# The text layers of Qwen3-VL-2B: their shape decides the cost of a step, their number and the vocabulary do not.
-LAYER_2B = {
-    "hidden_size": 2048,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 6144,
+# The text layers of Qwen3-VL: their shape decides the cost of a step, their number and the vocabulary do not.
+LAYERS = {
+    "2B": {"hidden_size": 2048, "num_attention_heads": 16, "intermediate_size": 6144},
+    "4B": {"hidden_size": 2560, "num_attention_heads": 32, "intermediate_size": 9728},
+    "8B": {"hidden_size": 4096, "num_attention_heads": 32, "intermediate_size": 12288},
 }
-NUM_LAYERS_2B = 4
 VOCABULARY = 1024
 IMAGE, VISION_START, VISION_END, PAD, END = range(VOCABULARY - 5, VOCABULARY)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A model with one batch, its images encoded already; `keeps` tells what each way of running it keeps."""
+    """A model with one batch, its images encoded already; each way of running it returns its tokens."""
 
     source: VisionLanguageModel
     prompts: list[Prompt]
-    images: list[ProcessedImage]
-    features: list[ImageFeatures]
+    features: dict[ProcessedImage, ImageFeatures]
     settings: Generation
 
     def captured(self) -> np.ndarray:
-        """Generation with capture, as the extraction does it; returns the tokens."""
+        """Generation with capture, as the extraction does it."""
         self.use(KERNEL)
-        made = generation.generate(self.source, self.prompts, self.images, self.features, self.settings, Capture())
-        return made.token_id
+        return self.own()
+
+    def uncaptured(self) -> np.ndarray:
+        """The same loop with the stock attention function: nothing is kept."""
+        self.use("sdpa")
+        return self.own()
 
     def plain(self) -> np.ndarray:
         """Stock generation under sdpa, nothing kept."""
@@ -67,22 +68,52 @@ class Batch:
         """Choose the attention of the language model."""
         self.source.model.set_attn_implementation({"text_config": kernel, "vision_config": "sdpa"})
 
+    def own(self) -> np.ndarray:
+        """Generation by the project; behind an end token stands padding, as in stock generation."""
+        read = generation.read_images(self.source, self.prompts, Capture())
+        made = generation.generate(self.source, self.prompts, read, self.settings, Capture())
+        past = np.arange(made.token_id.shape[1]) >= made.num_steps[:, None]
+        return np.where(past, self.source.processor.tokenizer.pad_token_id, made.token_id)
+
     @torch.inference_mode()
     def stock(self, **options: Any) -> np.ndarray:
-        """`generate` of transformers on the inputs that capture has; returns the tokens."""
-        model = self.source.model
-        inputs = prompts.left_padded(self.prompts, self.source.processor.tokenizer.pad_token_id, model.device)
+        """`generate` of transformers on prompts padded on the left, features computed beforehand."""
+        model, family = self.source.model, self.source.family
+        batch = BatchInputs.of(self.source, self.prompts, 0, None)
         model.model.rope_deltas = None
         output = model.generate(
-            **inputs,
-            image_grid_thw=torch.cat([image.image_grid_thw for image in self.images]),
-            mm_encoder_outputs={"image": generation.repeated(self.features)},
+            input_ids=batch.input_ids,
+            attention_mask=batch.layout.attended().long(),
+            mm_token_type_ids=batch.is_vision.int(),
+            image_grid_thw=family.grids([image for prompt in self.prompts for image in prompt.images]),
+            mm_encoder_outputs={
+                "image": family.encoder_output([self.features[i] for prompt in self.prompts for i in prompt.images])
+            },
             max_new_tokens=self.settings.max_new_tokens,
             do_sample=False,
             return_dict_in_generate=True,
             **options,
         )
-        return output.sequences[:, inputs["input_ids"].shape[1] :].numpy()
+        return output.sequences[:, batch.input_ids.shape[1] :].numpy()
+
+
+@dataclass(frozen=True)
+class Given(Family):
+    """A family whose images are encoded already."""
+
+    features: Mapping[ProcessedImage, ImageFeatures] = field(default_factory=dict)
+
+    def encode(self, model: Any, images: Sequence[ProcessedImage]) -> list[ImageFeatures]:
+        """What was given of each image."""
+        return [self.features[image] for image in images]
+
+
+def with_features(
+    source: VisionLanguageModel, prompts: list[Prompt], features: dict[ProcessedImage, ImageFeatures], steps: Generation
+) -> Batch:
+    """A batch whose model takes these features for its images."""
+    family = Given(source.family.model, source.family.processor, features=features)
+    return Batch(replace(source, family=family), prompts, features, steps)
 
 
 def settings_of(threads: int) -> tuple[Any, ExtractionSettings]:
@@ -103,23 +134,23 @@ def reference_batch(size: int) -> Batch:
     rows = read_study(STUDY, query_types=None, images=()).samples.head(size).to_dict("records")
     names = dict.fromkeys(row["image"] for row in rows)
     images = {name: prompts.process_image(source, read_image(STUDY / "images" / name)) for name in names}
-    features = dict(zip(images, generation.encode_images(source, list(images.values())), strict=True))
-    return Batch(
-        source,
-        [prompts.build_prompt(source, images[row["image"]], row["query"], "", row["sample_id"]) for row in rows],
-        [images[row["image"]] for row in rows],
-        [features[row["image"]] for row in rows],
-        settings.generation,
-    )
+    pictures = list(images.values())
+    with torch.inference_mode():
+        features = dict(zip(pictures, source.family.encode(source.model, pictures), strict=True))
+    built = [prompts.build_prompt(source, [images[row["image"]]], row["query"], "", row["sample_id"]) for row in rows]
+    return with_features(source, built, features, settings.generation)
 
 
-def large_batch(side: int, size: int, steps: int, text: int = 20) -> Batch:
-    """A random model of the 2B's layers with prompts of side x side vision tokens and `text` others."""
+def large_batch(layer: str, side: int, size: int, num_layers: int, steps: int, text: int = 20) -> Batch:
+    """A random model of a real size's layers with `size` prompts, each about an image of side x side vision tokens."""
     torch.manual_seed(0)
+    hidden = LAYERS[layer]["hidden_size"]
     config = Qwen3VLConfig(
         text_config={
-            **LAYER_2B,
-            "num_hidden_layers": NUM_LAYERS_2B,
+            **LAYERS[layer],
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "num_hidden_layers": num_layers,
             "vocab_size": VOCABULARY,
             "pad_token_id": PAD,
             "bos_token_id": PAD,
@@ -132,12 +163,12 @@ def large_batch(side: int, size: int, steps: int, text: int = 20) -> Batch:
             },
         },
         vision_config={  # never run: its features are made up
-            "depth": 3,
+            "depth": 1,
             "hidden_size": 32,
             "intermediate_size": 32,
             "num_heads": 2,
-            "out_hidden_size": LAYER_2B["hidden_size"],
-            "deepstack_visual_indexes": [0, 1, 2],
+            "out_hidden_size": hidden,
+            "deepstack_visual_indexes": [0],
         },
         image_token_id=IMAGE,
         vision_start_token_id=VISION_START,
@@ -145,20 +176,22 @@ def large_batch(side: int, size: int, steps: int, text: int = 20) -> Batch:
         tie_word_embeddings=True,
     )
     model = Qwen3VLForConditionalGeneration(config).eval()
-    model.generation_config.update(eos_token_id=END, pad_token_id=PAD, min_new_tokens=steps)
+    model.generation_config.update(eos_token_id=VOCABULARY, pad_token_id=PAD)  # no token that ends an answer early
     processor: Any = SimpleNamespace(tokenizer=SimpleNamespace(pad_token_id=PAD))
-    source = VisionLanguageModel("2B layers", model, processor, "native", "", "")
+    family = FAMILIES["qwen3_vl"]
+    source = VisionLanguageModel(f"{layer} layers", model, processor, family, "native", "", "")
     numbers = np.random.default_rng(0)
+    grid = {"image_grid_thw": torch.tensor([[1, 2 * side, 2 * side]])}
     built = []
+    start = numbers.integers(0, IMAGE, 3)
     for number in range(size):
-        words = numbers.integers(0, IMAGE, text - number % 4)  # prompts of unequal length, as in a study
-        ids = np.concatenate([words[:3], [VISION_START], np.full(side**2, IMAGE), [VISION_END], words[3:]])
-        built.append(Prompt(str(number), ids, ids == IMAGE))
-    grid = torch.tensor([[1, 2 * side, 2 * side]])
-    image = ProcessedImage(torch.empty(0), grid, side, side, *[32 * side] * 4)
-    parts = [0.02 * torch.randn(side**2, LAYER_2B["hidden_size"]) for _ in range(4)]
-    features = ImageFeatures(parts[0], tuple(parts[1:]))
-    return Batch(source, built, [image] * size, [features] * size, Generation(max_new_tokens=steps))
+        words = numbers.integers(0, IMAGE, text - number % 4)  # queries of unequal length, as in a study
+        ids = np.concatenate([start, [VISION_START], np.full(side**2, IMAGE), [VISION_END], words])
+        image = ProcessedImage(grid, side, side, *[32 * side] * 4)
+        built.append(Prompt(str(number), ids, (ids == IMAGE).astype(int), (image,)))
+    parts = [0.02 * torch.randn(side**2, hidden) for _ in range(2)]
+    features = {prompt.images[0]: ImageFeatures(parts[0], tuple(parts[1:])) for prompt in built}
+    return with_features(source, built, features, Generation(max_new_tokens=steps))
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -198,18 +231,3 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def cases(quick: bool) -> dict[str, Callable[[], Batch]]:
-    """The batches that overhead and memory are measured on, by the name that a table gives them."""
-    if quick:
-        return {
-            "shapes-tiny, 64 vision tokens, batch 16": lambda: reference_batch(16),
-            "2B layers, 64 vision tokens, batch 2": lambda: large_batch(8, 2, 4),
-        }
-    return {
-        "shapes-tiny, 64 vision tokens, batch 96": lambda: reference_batch(96),
-        "2B layers, 64 vision tokens, batch 8": lambda: large_batch(8, 8, 16),
-        "2B layers, 256 vision tokens, batch 4": lambda: large_batch(16, 4, 16),
-        "2B layers, 1024 vision tokens, batch 2": lambda: large_batch(32, 2, 16),
-    }

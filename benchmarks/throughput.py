@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from attention_atlas.attention import models
 from attention_atlas.attention.extraction import extract_shard
+from attention_atlas.attention.families import FAMILIES
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.shards import shards_of
 from attention_atlas.inputs.study import read_study
@@ -20,7 +21,7 @@ from attention_atlas.store import open_shards
 from common import MODEL, STUDY, alternating, ratios, settings_of, spread, table, verdict
 from transformers import Qwen3VLForConditionalGeneration
 
-SPEED_AIM, SIZE_AIM = 10, 1 / 10
+SPEED_AIM, SIZE_AIM = 25, 1 / 10
 SHARDS = 4
 CORES = os.cpu_count() or 1
 
@@ -69,7 +70,7 @@ class Loop:
         entry, self.settings = settings_of(threads=1)
         started = time.perf_counter()
         folder = Path(str(entry.path))
-        self.processor = models.load_processor(MODEL, folder)
+        self.processor = models.load_processor(MODEL, FAMILIES["qwen3_vl"], folder)
         self.model = Qwen3VLForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager"
         ).eval()
