@@ -1,6 +1,7 @@
 """Claims of GPUs, by real processes that see invented devices."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -17,8 +18,9 @@ from attention_atlas.errors import AtlasError
 # A process that claims, prints its devices' UUIDs or the refusal, and keeps them until its input ends. Its torch is an
 # invented one: the devices are named on the command line.
 CLAIMER = """
-import json, logging, sys, types
+import json, logging, signal, sys, types
 logging.basicConfig(level="INFO")
+signal.alarm(45)  # whoever reads from it must not wait for ever
 count, longest_wait_s, *uuids = sys.argv[1:]
 sys.modules["torch"] = torch = types.ModuleType("torch")
 torch.device = lambda kind, index: (kind, index)
@@ -35,7 +37,7 @@ try:
 except AtlasError as error:
     print(json.dumps(str(error)))
 """
-LONG, SHORT = 60, 0
+LONG, SHORT = 30, 0
 
 
 @pytest.fixture
@@ -107,6 +109,7 @@ def test_who_wants_two_devices_leaves_one_to_others_while_waiting(claim):
 @pytest.fixture
 def one_device(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(devices, "claimed", functools.partial(devices.claimed, longest_wait_s=SHORT))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"GPU-{index}"))
 
@@ -126,6 +129,6 @@ def test_more_devices_than_there_are_is_refused_at_once(one_device):
 
 def test_the_end_of_a_claim_frees_its_device(one_device):
     for _ in range(2):
-        with devices.claimed(1, longest_wait_s=SHORT) as found:
+        with devices.claimed(1) as found:
             assert found == (torch.device("cuda", 0),)
     assert {path.name for path in Path(devices.lock_folder()).iterdir()} == {"turn", "GPU-0", "GPU-0.holder"}
