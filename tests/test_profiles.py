@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PROFILES = {path.parent.name: path for path in sorted(ROOT.glob("profiles/*/profile.yaml"))}
-NO_MODEL = set(PROFILES) - {"default"}
+ELSEWHERE = sorted(set(PROFILES) - {"default"})
 MODEL_RULES = {"extract", "extract_controls", "extract_random_weights", "intervene"}
 
 
@@ -18,12 +18,12 @@ def content(name):
     return yaml.safe_load(PROFILES[name].read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["kubernetes", "slurm"])
+@pytest.mark.parametrize("name", ELSEWHERE)
 def test_a_profile_says_what_the_default_one_says_as_it_stands_in_its_place(name):
     assert content("default").items() <= content(name).items()
 
 
-@pytest.mark.parametrize("name", ["kubernetes", "slurm"])
+@pytest.mark.parametrize("name", ELSEWHERE)
 def test_every_option_of_a_profile_has_a_reason_and_a_link_above_it(name):
     text = PROFILES[name].read_text(encoding="utf-8")
     for key in content(name):

@@ -45,6 +45,8 @@ SelectTypeParameters=CR_Core
 # The node is what is said here, whatever slurmd finds.
 SlurmdParameters=config_overrides
 ReturnToService=2
+# Ended jobs stay known to squeue for the whole test.
+MinJobAge=7200
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4096 Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=atlas Nodes=ALL Default=YES MaxTime=INFINITE State=UP
