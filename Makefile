@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 
-.PHONY: help reproduce test lint bench report reference-model verify environment lock
+.PHONY: help reproduce test test-slurm lint bench report reference-model verify environment lock
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
@@ -26,6 +26,9 @@ verify: $(READY)  ## compare the results with those that are committed, line by 
 
 test: $(READY)  ## run the tests
 	pytest -n 2 --dist loadgroup
+
+test-slurm: $(READY)  ## run a small study through a real one-node Slurm (installs and starts it; needs root)
+	pytest tests/cluster
 
 lint: $(READY)  ## ruff, snakefmt, mypy, import-linter, snakemake --lint
 	ruff check . && ruff format --check .

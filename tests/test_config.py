@@ -261,6 +261,25 @@ def test_a_run_of_an_unknown_model_is_refused_with_the_nearest():
         effective_entry(run, models)
 
 
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        *(({}, 1), ({"device": "cuda"}, 1), ({"device": "cuda:1"}, 1), ({"device": "cpu"}, 0), ({"device": "mps"}, 0)),
+        *(({"gpus": 4}, 4), ({"gpus": 0}, 0), ({"device": "cuda", "gpus": 2}, 2)),
+    ],
+)
+def test_a_job_asks_for_one_gpu_where_its_device_may_be_one_unless_told_otherwise(given, asked):
+    models = checked(Models, {"models": {"x": {"path": "somewhere", **given}}}, "x").models
+    assert models["x"].num_gpus == asked
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cpu", 1), ("mps", 1), ("cuda", 0), ("cuda:1", 2)])
+def test_gpus_that_do_not_fit_the_device_are_refused(device, gpus):
+    assert only_problem(Models, {"models": {"x": {"path": "somewhere", "device": device, "gpus": gpus}}}) == (
+        f"models.x: `gpus: {gpus}` does not fit `device: {device}`; leave `gpus` out"
+    )
+
+
 # Files
 
 

@@ -98,16 +98,7 @@ class Clone:
 def origin(tmp_path_factory):
     """The project with a study of eight scenes, computed, committed and pushed to a remote that is a folder."""
     work = tmp_path_factory.mktemp("dag")
-    clone = Clone(work / "origin")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True, stdout=subprocess.PIPE, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if not name.startswith(("results/", "data/shapes/", "tests/", "dvc.lock")) and (ROOT / name).is_file():
-            (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, clone.folder / name)
-    small_study(clone.folder / "data" / "shapes")
-    small_settings(clone.folder / "config" / "config.yaml")
+    clone = small_project(work / "origin")
     clone.run("git", "init", "-q", ".")
     clone.run("dvc", "remote", "add", "-q", "-d", "folder", str(work / "remote"))
     clone.commit("sources")
@@ -115,6 +106,20 @@ def origin(tmp_path_factory):
     clone.commit("results")
     clone.run("dvc", "push", "-q")
     return clone
+
+
+def small_project(folder):
+    """The project's files with the small study and settings in the place of the demo's, without any result."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True, stdout=subprocess.PIPE, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if not name.startswith(("results/", "data/shapes/", "tests/", "dvc.lock")) and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    small_study(folder / "data" / "shapes")
+    small_settings(folder / "config" / "config.yaml")
+    return Clone(folder)
 
 
 def small_study(folder):

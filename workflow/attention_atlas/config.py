@@ -502,6 +502,9 @@ class Settings(Section):
         return runs
 
 
+NO_GPUS = ("cpu", "mps")  # devices that no scheduler hands out
+
+
 class ModelEntry(Section):
     """One model of config/models.yaml: a hub id with its commit, or a local folder."""
 
@@ -526,6 +529,22 @@ class ModelEntry(Section):
     quantization: Literal["8bit", "4bit"] | None = Field(
         None, description="load the weights in 8 or 4 bits, by bitsandbytes; other numbers than dtype's"
     )
+    gpus: int | None = Field(
+        None, ge=0, description="GPUs that one job asks a scheduler for; null = 1, or 0 where `device` is cpu or mps"
+    )
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that one job asks for."""
+        return int(self.device not in NO_GPUS) if self.gpus is None else self.gpus
+
+    @model_validator(mode="after")
+    def gpus_fit_the_device(self) -> Self:
+        """Refuse GPUs for a device that uses none, none for one that needs them, several for one by its number."""
+        fits = {**dict.fromkeys(NO_GPUS, self.num_gpus == 0), "auto": True, "cuda": self.num_gpus >= 1}
+        if not fits.get(self.device, self.num_gpus == 1):
+            raise ValueError(f"`gpus: {self.gpus}` does not fit `device: {self.device}`; leave `gpus` out")
+        return self
 
     @model_validator(mode="after")
     def weights_have_one_meaning(self) -> Self:

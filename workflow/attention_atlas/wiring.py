@@ -156,6 +156,13 @@ class Workflow:
         """The model entry of a run."""
         return self._entries[study, model]
 
+    def gpus(self, study: str, model: str) -> int | None:
+        """The GPUs that a job with a run's model asks for; None, the resource left out, where it uses none.
+
+        Not 0: the Kubernetes executor takes a job that names the resource `gpu` for one that needs a GPU node.
+        """
+        return self.entry(study, model).num_gpus or None
+
     def weights(self, study: str, model: str) -> list[str]:
         """The files of a model that lies in a local folder; none for a model of the hub, whose commit says it all."""
         folder = self.entry(study, model).path

@@ -18,6 +18,10 @@ rule extract:
     conda:
         "../../envs/atlas.yaml"
     threads: atlas.settings.extraction.threads
+    resources:
+        gpu=lambda w: atlas.gpus(w.study, w.model),
+        mem_mb=32000,
+        runtime=240,
     params:
         rows=lambda w: atlas.rows_digest(w.study, w.shard),
         entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
@@ -46,6 +50,10 @@ rule extract_controls:
     conda:
         "../../envs/atlas.yaml"
     threads: atlas.settings.extraction.threads
+    resources:
+        gpu=lambda w: atlas.gpus(w.study, w.model),
+        mem_mb=32000,
+        runtime=240,
     params:
         rows=lambda w: atlas.control_digest(w.study, w.shard),
         entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
@@ -73,6 +81,10 @@ rule extract_random_weights:
     conda:
         "../../envs/atlas.yaml"
     threads: atlas.settings.extraction.threads
+    resources:
+        gpu=lambda w: atlas.gpus(w.study, w.model),
+        mem_mb=32000,
+        runtime=240,
     params:
         rows=lambda w: atlas.rows_digest(w.study, w.shard),
         entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
@@ -104,6 +116,10 @@ rule intervene:
     conda:
         "../../envs/atlas.yaml"
     threads: atlas.settings.extraction.threads
+    resources:
+        gpu=lambda w: atlas.gpus(w.study, w.model),
+        mem_mb=32000,
+        runtime=240,
     params:
         rows=lambda w: atlas.intervention_digest(w.study, w.shard),
         entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),

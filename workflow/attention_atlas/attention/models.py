@@ -24,6 +24,7 @@ from transformers.utils import is_bitsandbytes_available
 
 from attention_atlas.attention.capture import KERNEL
 from attention_atlas.attention.device_errors import out_of_memory
+from attention_atlas.attention.devices import devices_of_process
 from attention_atlas.attention.families import FAMILIES, Family, SquareFamily
 from attention_atlas.config import ModelEntry
 from attention_atlas.errors import AtlasError
@@ -201,17 +202,15 @@ def load_processor(name: str, family: Family, folder: Path) -> Any:
 
 def load_weights(family: Family, folder: Path, entry: ModelEntry) -> Any:
     """The weights on their devices, text attention captured, vision attention by the stock kernel."""
-    quantization = quantization_of(entry)
-    placed = entry.device_map or (device_of(entry) if quantization else None)
     try:
         model = family.model.from_pretrained(
             folder,
             dtype=getattr(torch, entry.dtype),
             attn_implementation=KERNELS,
-            device_map=placed,
-            quantization_config=quantization,
+            quantization_config=quantization_of(entry),
+            **placement(entry),
         )
-        return (model if placed else model.to(device_of(entry))).eval()
+        return (model if entry.device_map or entry.quantization else model.to(device_of(entry))).eval()
     except SafetensorError as error:
         raise AtlasError(
             f"{folder}: its weights cannot be read ({error}); put the checkpoint's files there anew"
@@ -250,16 +249,32 @@ def random_weights(family: Family, folder: Path, entry: ModelEntry, seed: int) -
     return model.to(device_of(entry)).eval()
 
 
+def placement(entry: ModelEntry) -> dict[str, Any]:
+    """How the layers are spread while they are loaded: over the GPUs of this job; nothing to say for one device."""
+    if entry.device_map is None:
+        return {"device_map": device_of(entry)} if entry.quantization else {}
+    if device_of(entry).type != "cuda":
+        return {"device_map": entry.device_map}
+    free = {device.index: int(0.9 * torch.cuda.mem_get_info(device)[0]) for device in claimed_gpus(entry)}
+    return {"device_map": entry.device_map, "max_memory": free}
+
+
 def device_of(entry: ModelEntry) -> torch.device:
-    """The device of an entry; auto takes a GPU where there is one. Refuses a GPU where there is none."""
+    """The device of an entry; auto takes a GPU of this job where there is one. Refuses a GPU where there is none."""
+    there = torch.cuda.is_available()
     if entry.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if entry.device.startswith("cuda") and not torch.cuda.is_available():
+        return claimed_gpus(entry)[0] if there and entry.num_gpus else torch.device("cpu")
+    if entry.device.startswith("cuda") and not there:
         raise AtlasError(
             f"config/models.yaml says `device: {entry.device}`, but torch finds no GPU here: see `nvidia-smi`, "
             "install a CUDA build of torch, or set the device to auto or cpu"
         )
-    return torch.device(entry.device)
+    return claimed_gpus(entry)[0] if entry.device == "cuda" else torch.device(entry.device)
+
+
+def claimed_gpus(entry: ModelEntry) -> tuple[torch.device, ...]:
+    """The GPUs that this process has for itself."""
+    return devices_of_process(entry.num_gpus)
 
 
 def weights_sha256(hashes: Mapping[Path, str]) -> str:
