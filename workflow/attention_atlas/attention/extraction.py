@@ -147,7 +147,7 @@ def extract(
         done += len(batch)
         progress(done, len(items))
     try:
-        write_joined(made, output)
+        write_joined(made, output, settings.capture.keep_bits)
     finally:  # of a shard of failures too: the next run is to try again
         shutil.rmtree(parts, ignore_errors=True)
     finished = time.perf_counter()
@@ -527,7 +527,7 @@ def kept_batch(path: Path, grid: str) -> xr.Dataset:
         return tree[grid].to_dataset().load().drop_encoding()
 
 
-def write_joined(made: dict[str, list[xr.Dataset]], output: Path) -> None:
+def write_joined(made: dict[str, list[xr.Dataset]], output: Path, keep_bits: int | None = None) -> None:
     """The batches of each grid as one shard; a shard of failures alone is an error of the model, not of samples."""
     nodes = {name: store.joined(batches) for name, batches in sorted(made.items())}
     errors = np.concatenate([node["error"].values for node in nodes.values()])
@@ -535,4 +535,4 @@ def write_joined(made: dict[str, list[xr.Dataset]], output: Path) -> None:
         raise AtlasError(f"every sample of the shard failed; the first: {errors[0]}")
     if (errors != "").any():
         logger.warning("%d of %d samples failed; their reasons are in `error`", (errors != "").sum(), len(errors))
-    store.write_shard(output, nodes)
+    store.write_shard(output, nodes, keep_bits=keep_bits)
