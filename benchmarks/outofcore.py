@@ -199,10 +199,10 @@ def report(quick: bool) -> str:
     stored = STEPS * LAYERS * HEADS * SIDE**2 * 4
     return (
         "## Analysis of many samples\n\n"
-        f"Made-up maps at the demo's shapes and above ({LAYERS} layers, {HEADS} heads, {SIDE} x {SIDE} tokens, four to "
-        f"{STEPS} steps: {stored / 1024:.0f} KiB of weights a sample, {stored * last / 2**30:.1f} GiB in all of "
-        f"{last:,}), in shards of {SAMPLES_A_SHARD} samples. Each command in a process of its own: peak of its resident "
-        "set (VmHWM), libraries included, and wall time. The last column is the memory that one more sample takes, "
+        f"Made-up maps ({LAYERS} layers, {HEADS} heads, {SIDE} x {SIDE} tokens, four to {STEPS} steps: "
+        f"{stored / 1024:.0f} KiB of weights a sample, {stored * last / 2**30:.1f} GiB in all of "
+        f"{last:,}), in shards of {SAMPLES_A_SHARD} samples. Each command in a process of its own: peak of its "
+        "resident set (VmHWM), libraries included, and wall time. The last column is the memory that one more sample takes, "
         "between the smallest and the largest run: what is left is the table that a command makes.\n\n"
         + table([*header, "a sample"], memory)
         + "\n\n"

@@ -11,8 +11,8 @@ BLOCK_BYTES = 2**25
 def blocks(values: xr.DataArray, dims: tuple[str, ...] = ("sample",), most: int = BLOCK_BYTES) -> Iterator[dict]:
     """Places, for `isel`, that cover a variable in blocks of at most `most` bytes.
 
-    A block is a run of labels of the first of `dims`; where one label has more bytes, a run of the next of `dims` within
-    it. A single label of the last one may have more.
+    A block is a run of labels of the first of `dims`; where one label has more bytes, a run of the next of `dims`
+    within it. A single label of the last one may have more.
     """
     dim, *inner = dims
     size = values.sizes[dim]
