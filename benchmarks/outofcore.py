@@ -202,8 +202,8 @@ def report(quick: bool) -> str:
         f"Made-up maps ({LAYERS} layers, {HEADS} heads, {SIDE} x {SIDE} tokens, four to {STEPS} steps: "
         f"{stored / 1024:.0f} KiB of weights a sample, {stored * last / 2**30:.1f} GiB in all of "
         f"{last:,}), in shards of {SAMPLES_A_SHARD} samples. Each command in a process of its own: peak of its "
-        "resident set (VmHWM), libraries included, and wall time. The last column is the memory that one more sample takes, "
-        "between the smallest and the largest run: what is left is the table that a command makes.\n\n"
+        "resident set (VmHWM), libraries included, and wall time. The last column is the memory that one "
+        "more sample takes, from the smallest run to the largest: that of what a command makes, no longer of maps.\n\n"
         + table([*header, "a sample"], memory)
         + "\n\n"
         + table(header, times)

@@ -8,12 +8,13 @@ import xarray as xr
 BLOCK_BYTES = 2**25
 
 
-def blocks(values: xr.DataArray, dims: tuple[str, ...] = ("sample",), most: int = BLOCK_BYTES) -> Iterator[dict]:
-    """Places, for `isel`, that cover a variable in blocks of at most `most` bytes.
+def blocks(values: xr.DataArray, dims: tuple[str, ...] = ("sample",), most: int | None = None) -> Iterator[dict]:
+    """Places, for `isel`, that cover a variable in blocks of at most `most` bytes (BLOCK_BYTES).
 
     A block is a run of labels of the first of `dims`; where one label has more bytes, a run of the next of `dims`
     within it. A single label of the last one may have more.
     """
+    most = most or BLOCK_BYTES
     dim, *inner = dims
     size = values.sizes[dim]
     one = values.nbytes // max(1, size)
