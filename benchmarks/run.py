@@ -1,4 +1,4 @@
-"""Measure overhead, memory, throughput and size side by side; print the tables and write docs/performance.md.
+"""Measure overhead, memory, throughput, storage and analysis; print the tables and write docs/performance.md.
 
 python benchmarks/run.py            everything, into docs/performance.md
 python benchmarks/run.py --quick    small settings, printed only
@@ -13,7 +13,9 @@ import warnings
 from pathlib import Path
 
 import memory
+import outofcore
 import overhead
+import storage
 import throughput
 import torch
 from common import ROOT
@@ -21,7 +23,13 @@ from transformers.utils import logging as transformers_logging
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4")
-PARTS = ("overhead", "memory", "throughput")
+PARTS = {
+    "overhead": overhead,
+    "memory": memory,
+    "throughput": throughput,
+    "storage": storage,
+    "outofcore": outofcore,
+}
 
 
 def main() -> None:
@@ -34,7 +42,7 @@ def main() -> None:
     sections = [conditions(arguments)]
     print(sections[0], flush=True)
     for part in arguments.only:
-        sections.append(measured(part, arguments))
+        sections.append(PARTS[part].report(arguments.quick))
         print("\n" + sections[-1], flush=True)
     output = arguments.output or (None if arguments.quick or arguments.only != list(PARTS) else default_output())
     if output:
@@ -49,13 +57,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
     parser.add_argument("--output", type=Path, help="Markdown file to write between its markers")
     return parser.parse_args()
-
-
-def measured(part: str, arguments: argparse.Namespace) -> str:
-    """One part's tables."""
-    if part == "throughput":
-        return throughput.report(arguments.quick)
-    return {"overhead": overhead, "memory": memory}[part].report(arguments.quick)
 
 
 def conditions(arguments: argparse.Namespace) -> str:

@@ -13,16 +13,16 @@ DECIDE_NOTHING = {"", "config", "errors", "provenance", "settings_files"}
 CHECKS_ALONE = {
     "extract": {"inputs.study", "inputs.answers", "attention.catalogue"},
     "extract_controls": {"inputs.answers", "attention.catalogue"},
-    "intervene": {"inputs.answers", "analysis.rows", "store"},
+    "intervene": {"inputs.answers", "analysis.blocks", "analysis.rows", "store"},
     "answers": {"inputs.images", "analysis.rows", "store"},
     "transcript": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images"},
     "mass": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images"},
     "summaries": {"store"},  # the names of the masses
-    "selected_maps": {"inputs.answers", "inputs.images", "analysis.rows"},
+    "selected_maps": {"inputs.answers", "inputs.images", "analysis.blocks", "analysis.rows"},
     "numbers": {"paper.catalogue"},
     "step_maps": {"analysis.pooling"},
     "condition_summary": {"store"},
-    "ground": {"analysis.rows", "inputs.answers", "inputs.images"},
+    "ground": {"inputs.answers", "inputs.images"},
     "conditions": {
         "analysis.hypothesis_tests",
         "analysis.rows",
@@ -30,10 +30,10 @@ CHECKS_ALONE = {
         "inputs.answers",
         "inputs.images",
     },
-    "heads": {"analysis.rows", "inputs.answers", "inputs.images"},
+    "heads": {"analysis.blocks", "analysis.rows", "inputs.answers", "inputs.images"},
     # the names of masses; what computes the scores is behind `ground` and `conditions`
     "compare": {
-        "cells",
+        *("cells", "analysis.blocks"),
         *("store", "analysis.grounding", "analysis.targets", "analysis.rows", "inputs.conditions", "inputs.images"),
     },
     "causal": {"analysis.rows"},

@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 from attention_atlas import store
+from attention_atlas.analysis import focus
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.answers import answers_table, failed_row
 from attention_atlas.provenance import file_sha256
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 from .synthetic import COLS, HEADS, LAYERS, ROWS, Planted, node, write_run
 
@@ -133,6 +135,15 @@ def test_every_breach_of_the_form_is_listed():
     assert sorted(told) == sorted(expected)
 
 
+def test_a_variable_of_another_dtype_is_refused_by_name():
+    dataset = node([planted("a", 2)])
+    broken = dataset.assign(attention=dataset["attention"].astype("float64"), query=dataset["num_steps"])
+    assert breaches(broken) == [
+        "variable 'attention' has dtype float64, the contract says float32",
+        "variable 'query' has dtype int32, the contract says str",
+    ]
+
+
 def test_every_breach_of_the_values_is_listed():
     broken = node(
         [
@@ -167,6 +178,58 @@ def test_optional_variables_may_be_there_in_their_own_dims():
     store.validate(dataset.assign(value_weighted_attention=dataset["attention"]))
     told = breaches(dataset.assign(value_weighted_attention=dataset["vision_mass"]))
     assert [line.split(" has dims")[0] for line in told] == ["variable 'value_weighted_attention'"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunk"),
+    [
+        ((120, 9, 6, 4, 8, 8), (18, 9, 6, 4, 8, 8)),  # many small maps together
+        ((2, 24, 36, 32, 16, 16), (1, 1, 32, 32, 16, 16)),  # a block of layers of one step
+        ((1, 24, 36, 32, 128, 128), (1, 1, 1, 16, 128, 128)),
+        ((3,), (3,)),
+        ((2**20,), (2**18,)),
+    ],
+)
+def test_chunks_are_the_last_dims_as_far_as_a_mebibyte_holds_them(shape, chunk):
+    assert store.chunk_shape(shape, 4) == chunk
+
+
+def rounded_shard(path, keep_bits):
+    """A shard of softmax rows of many spreads, as it went in and as it is read."""
+    rng = np.random.default_rng(0)
+    whole = node([planted(name, 4) for name in "abcdefgh"], 16, 16)
+    shape = whole["attention"].shape
+    logits = np.geomspace(0.1, 8, shape[2])[:, None, None] * rng.standard_normal((*shape[:-2], shape[-2] * shape[-1]))
+    weights = rng.uniform(0.01, 1, (*shape[:-2], 1)) * special.softmax(logits, axis=-1)
+    whole["attention"] = whole["attention"].copy(data=weights.reshape(shape).astype("float32"))
+    whole["attention"][0, 3] = np.nan
+    store.write_shard(path, {"grid_16x16": whole}, keep_bits=keep_bits)
+    return whole, read(path)["grid_16x16"]
+
+
+def test_rounding_moves_no_entropy_by_more_than_what_the_setting_says(tmp_path):
+    whole, found = rounded_shard(tmp_path / "a.nc", 15)
+    before, after = (focus.focus_of_maps(dataset["attention"].values) for dataset in (whole, found))
+    for name, values in before.items():
+        if name[1] in ("entropy", "entropy_normalised"):
+            np.testing.assert_allclose(after[name], values, rtol=0, atol=1e-4)
+            assert (after[name] != values).any()
+
+
+@pytest.mark.parametrize("keep_bits", [15, 7])
+def test_weights_are_rounded_to_the_nearest_of_so_many_bits_and_say_so(tmp_path, keep_bits):
+    whole, found = rounded_shard(tmp_path / "a.nc", keep_bits)
+    mantissa, exponent = np.frexp(whole["attention"].values.astype("float64"))
+    nearest = np.ldexp(np.floor(mantissa * 2 ** (keep_bits + 1) + 0.5) / 2 ** (keep_bits + 1), exponent)
+    np.testing.assert_array_equal(found["attention"], nearest.astype("float32"))
+    assert found["attention"].attrs[store.KEPT_BITS] == keep_bits
+    for name in set(found.data_vars) - {"attention"}:
+        xr.testing.assert_identical(found[name], whole[name])
+    rounded_shard(tmp_path / "b.nc", keep_bits)
+    assert (tmp_path / "b.nc").read_bytes() == (tmp_path / "a.nc").read_bytes()
+    tree = store.open_shards([tmp_path / "a.nc", tmp_path / "b.nc"])
+    assert tree["grid_16x16/attention"].attrs[store.KEPT_BITS] == keep_bits
+    tree.close()
 
 
 def test_a_node_that_breaks_the_contract_is_not_written_and_named(tmp_path):
@@ -301,6 +364,12 @@ def test_a_folder_that_no_rule_makes_is_refused_too(tmp_path):
     (shards[0].parent / "old").mkdir()
     with pytest.raises(AtlasError, match=r"Remove them: rm -r .*old"):
         store.write_manifest(shards[0].with_name("manifest.json"), shards)
+
+
+def test_a_manifest_of_no_shards_is_refused(tmp_path):
+    with pytest.raises(AtlasError, match=r"manifest\.json: no shards are given"):
+        store.write_manifest(tmp_path / "manifest.json", [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_manifest_is_refused_where_shards_are_missing(tmp_path):

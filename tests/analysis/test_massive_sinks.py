@@ -69,7 +69,7 @@ def made(samples):
 
 
 def test_planted_dimensions_are_found_by_layer_and_the_threshold_is_half_the_first_tokens_phi(samples):
-    found = massive_sinks.discover([with_states(node(samples))])
+    found = massive_sinks.discover(lambda: [with_states(node(samples))])
     assert [np.flatnonzero(layer).tolist() for layer in found.massive] == [[], [7], [3, 200]]
     # A state of k equal entries and next to nothing else has phi sqrt(dim / k): 16 and 11.3 for 256 dims.
     np.testing.assert_allclose(found.threshold, [np.nan, 16 / 2, 16 / np.sqrt(2) / 2], rtol=1e-3)
@@ -137,7 +137,7 @@ def test_dimensions_are_those_of_all_grids_together(samples):
     """In the second grid the first token is 15 times as large there as elsewhere: too little alone."""
     one = with_states(node(samples))
     weak = with_states(node([planted(number) for number in range(10, 18)], rows=2, cols=8), strength=15)
-    assert not massive_sinks.discover([weak]).massive.any()
+    assert not massive_sinks.discover(lambda: [weak]).massive.any()
     nodes = maps_of(tree_of(one, weak))
     for maps in nodes.values():
         assert maps["massive_dims"].values.tolist() == [0, 1, 2]
@@ -149,8 +149,8 @@ def test_dimensions_are_those_of_all_grids_together(samples):
 
 def test_a_failed_sample_has_no_part_in_the_discovery(samples):
     failed = [*samples, planted(8, error="broken")]
-    kept = massive_sinks.discover([with_states(node(samples))])
-    found = massive_sinks.discover([with_states(node(failed))])
+    kept = massive_sinks.discover(lambda: [with_states(node(samples))])
+    found = massive_sinks.discover(lambda: [with_states(node(failed))])
     np.testing.assert_array_equal(found.massive, kept.massive)
     np.testing.assert_allclose(found.threshold, kept.threshold, rtol=1e-3)
 
@@ -184,6 +184,7 @@ def test_the_log_tells_how_many_layers_have_massive_dimensions(samples, tmp_path
     store.write_shard(shard, {"grid_4x4": with_states(node(samples))})
     tree = store.open_shards([shard])
     described, tokens = transcript.samples_table(tree), transcript.tokens_table(tree)
+    tree.close()
     study = read_study(write_study(tmp_path, samples), SETTINGS["query_types"], images=())
     store.write_table(described, tmp_path / "samples.parquet")
     store.write_table(

@@ -29,8 +29,16 @@ ROW_CONVENTION = (
 MANIFEST = "manifest.json"
 # Folders of a run beside its own shards: control conditions, random weights, and what interventions did.
 PARTS = ("controls", "random_weights", "interventions")
-# Level 1 costs a third of the time of level 4 and a few per cent of size.
-COMPRESSION: Mapping[str, Any] = {"zlib": True, "complevel": 1, "shuffle": True}
+# zstd on shuffled bits: the size of zlib with shuffle in a fraction of its time (docs/performance.md). In Blosc's
+# container, since netCDF4 leaves the shuffle filter out under its own zstd.
+COMPRESSION: Mapping[str, Any] = {"compression": "blosc_zstd", "complevel": 3, "blosc_shuffle": 2}
+# Bytes of a chunk before compression, at most: what is read at least, however little is wanted.
+CHUNK_BYTES = 2**20
+# What is smaller is not compressed: the filter complains of what does not shrink.
+SMALL_BYTES = 2**12
+# The variables that `capture.keep_bits` rounds, and the attribute by which netCDF says that one is.
+ROUNDED = ("attention", "value_weighted_attention", "attention_all", "attention_prefill")
+KEPT_BITS = "_QuantizeBitRoundNumberOfSignificantBits"
 # Variables with one of these are left on disk until they are written.
 LARGE_DIMS = {"row", "col", "key", "query_token"}
 STOP_REASONS = ("end_token", "max_new_tokens", "error")
@@ -167,12 +175,20 @@ def validate(dataset: xr.Dataset, where: str = "dataset") -> None:
         expected = SCHEMA.get(str(name))
         if expected is None:
             problems.append(f"variable {name!r} is not in the contract.{nearest(str(name), list(SCHEMA))}")
-        elif variable.dims != expected.dims:
+            continue
+        if variable.dims != expected.dims:
             problems.append(f"variable {name!r} has dims {variable.dims}, the contract says {expected.dims}")
+        if dtype_of(variable) != expected.dtype:
+            problems.append(f"variable {name!r} has dtype {dtype_of(variable)}, the contract says {expected.dtype}")
     if not problems:
         problems = broken_values(dataset)
     if problems:
         raise AtlasError(f"{where} breaks the dataset contract:\n  " + "\n  ".join(problems))
+
+
+def dtype_of(variable: xr.DataArray) -> str:
+    """The dtype of a variable as SCHEMA names it."""
+    return "str" if variable.dtype.kind in "OUT" else str(variable.dtype)
 
 
 def broken_values(dataset: xr.Dataset) -> list[str]:
@@ -189,15 +205,15 @@ def broken_values(dataset: xr.Dataset) -> list[str]:
     return problems
 
 
-def write_shard(path: Path, nodes: Mapping[str, xr.Dataset]) -> None:
-    """Write one shard: every node validated, in the order of their names."""
+def write_shard(path: Path, nodes: Mapping[str, xr.Dataset], keep_bits: int | None = None) -> None:
+    """Write one shard: every node validated, in the order of their names; weights rounded to `keep_bits`, if given."""
     for name, node in nodes.items():
         validate(node, f"{path}, group /{name}")
     tree = xr.DataTree.from_dict({f"/{name}": nodes[name] for name in sorted(nodes)})
-    write_tree(path, tree)
+    write_tree(path, tree, keep_bits)
 
 
-def write_tree(path: Path, tree: xr.DataTree) -> None:
+def write_tree(path: Path, tree: xr.DataTree, keep_bits: int | None = None) -> None:
     """Write a tree as netCDF: the same bytes for the same values, and never seen half-written.
 
     What is lazy goes through memory part by part. What variables remember of files that they were read from is dropped:
@@ -206,7 +222,8 @@ def write_tree(path: Path, tree: xr.DataTree) -> None:
     tree = tree.map_over_datasets(lambda dataset: with_small_ones_loaded(dataset.drop_encoding()))
     encoding = {
         node.path: {
-            str(variable): dict(COMPRESSION) for variable, values in node.data_vars.items() if values.dtype.kind in "fi"
+            str(name): {**stored(values), **(rounded(keep_bits) if name in ROUNDED else {})}
+            for name, values in node.data_vars.items()
         }
         for node in tree.subtree
     }
@@ -236,6 +253,30 @@ def write_lazy(path: Path, tree: xr.DataTree) -> None:
                         target[start:end] = variable.isel(sample=slice(start, end)).values
 
 
+def stored(values: xr.DataArray) -> dict[str, Any]:
+    """How a variable is compressed, and in which chunks; texts and small variables are as they are."""
+    if values.dtype.kind not in "fi" or values.nbytes < SMALL_BYTES:
+        return {}
+    return {**COMPRESSION, "chunksizes": chunk_shape(values.shape, values.dtype.itemsize)}
+
+
+def chunk_shape(shape: Sequence[int], itemsize: int, most: int = CHUNK_BYTES) -> tuple[int, ...]:
+    """Chunks of at most `most` bytes: the last dims whole as far as they fit, of the next a part, of the others 1.
+
+    So small maps are stored many samples together, large ones step by step or by blocks of layers.
+    """
+    chunk, room = [], max(1, most // itemsize)
+    for size in reversed(shape):
+        chunk.append(min(size, room))
+        room = room // size if size <= room else 1
+    return tuple(reversed(chunk))
+
+
+def rounded(keep_bits: int | None) -> dict[str, Any]:
+    """How a variable is rounded to bits of the mantissa: to the nearest (BitRound; Kloewer et al. 2021); None: not."""
+    return {} if keep_bits is None else {"quantize_mode": "BitRound", "significant_digits": keep_bits}
+
+
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as parquet, never seen half-written."""
     with replacing(path) as partial:
@@ -259,6 +300,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_manifest(path: Path, shards: Iterable[Path]) -> None:
     """List the shards of a run with their hashes; refuses files in the folder that are not among them."""
     shards = sorted(shards)
+    if not shards:
+        raise AtlasError(f"{path}: no shards are given; name those of the run, made with snakemake")
     missing = [str(shard) for shard in shards if not shard.is_file()]
     if missing:
         raise AtlasError(f"{', '.join(missing)}: there is no such shard; make it with snakemake before its manifest")
@@ -336,6 +379,16 @@ def open_shards(paths: Iterable[Path], more: Mapping[str, xr.Dataset] | None = N
     return tree
 
 
+def each_shard(paths: Iterable[Path]) -> Iterator[xr.DataTree]:
+    """The shards one after the other, lazily, each closed before the next is opened: memory is that of one.
+
+    Not beside a tree of the same files that is still open: closing one of two makes the netCDF library crash.
+    """
+    for path in paths:
+        with xr.open_datatree(path, engine="netcdf4", cache=False) as tree:
+            yield tree
+
+
 def joined(parts: list[xr.Dataset]) -> xr.Dataset:
     """Nodes of one grid, one after the other."""
     # Typed, since a shard without any step would else be padded with float64 and int64.
@@ -354,7 +407,8 @@ def joined(parts: list[xr.Dataset]) -> xr.Dataset:
         combine_attrs="drop_conflicts",
     )
     for name, variable in dataset.data_vars.items():
-        variable.attrs = {"long_name": SCHEMA[str(name)].long_name, "units": SCHEMA[str(name)].units}
+        told = {KEPT_BITS: variable.attrs[KEPT_BITS]} if KEPT_BITS in variable.attrs else {}
+        variable.attrs = {"long_name": SCHEMA[str(name)].long_name, "units": SCHEMA[str(name)].units, **told}
     return dataset
 
 

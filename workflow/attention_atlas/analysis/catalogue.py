@@ -16,12 +16,12 @@ STEPS = {
     "answers": Step(("analysis.transcript", "inputs.answers", "inputs.conditions", "inputs.study"), ("query_types",)),
     "step_maps": Step(
         (
-            *("analysis.step_maps", "analysis.massive_sinks", "analysis.corrections", "analysis.steps"),
-            *("inputs.conditions", "store"),
+            *("analysis.step_maps", "analysis.massive_sinks", "analysis.blocks", "analysis.corrections"),
+            *("analysis.steps", "inputs.conditions", "store"),
         ),
         ("steps",),
     ),
-    "focus": Step(("analysis.focus", "analysis.pooling", "analysis.rows", "store")),
+    "focus": Step(("analysis.focus", "analysis.blocks", "analysis.pooling", "analysis.rows", "store")),
     "mass": Step(("analysis.transcript", "analysis.rows", "store")),
     "summaries": Step(
         ("analysis.summaries", "analysis.bands", "analysis.statistics", "analysis.steps"),
@@ -37,14 +37,8 @@ STEPS = {
     "ground": Step(
         (
             *("analysis.grounding_tables", "analysis.grounding", "analysis.corrections", "analysis.targets"),
-            *(
-                "analysis.corrected_maps",
-                "analysis.focus",
-                "analysis.pooling",
-                "inputs.conditions",
-                "cells",
-                "inputs.study",
-            ),
+            *("analysis.corrected_maps", "analysis.blocks", "analysis.focus", "analysis.pooling", "analysis.rows"),
+            *("inputs.conditions", "cells", "inputs.study"),
         ),
         ("pooling", "query_types"),
     ),
@@ -59,7 +53,7 @@ STEPS = {
         (
             *("analysis.conditions", "analysis.contrasts", "analysis.corrections", "analysis.focus"),
             *("analysis.grounding", "analysis.pooling", "analysis.corrected_maps", "analysis.targets"),
-            *("inputs.conditions", "cells", "inputs.study"),
+            *("analysis.blocks", "inputs.conditions", "cells", "inputs.study"),
         ),
         ("pooling", "query_types"),
     ),
@@ -84,7 +78,7 @@ STEPS = {
     "causal": Step(
         (
             *("analysis.causal_tables", "analysis.causal", "analysis.corrected_maps", "analysis.corrections"),
-            *("analysis.focus", "analysis.pooling", "analysis.contrasts"),
+            *("analysis.blocks", "analysis.focus", "analysis.pooling", "analysis.contrasts"),
             *("analysis.hypothesis_tests", "analysis.statistics", "analysis.validation"),
         ),
         ("causal", "pooling", "statistics", "tests"),

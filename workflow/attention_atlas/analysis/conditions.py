@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attention_atlas.analysis import corrections, focus, grounding
+from attention_atlas.analysis import focus, grounding
+from attention_atlas.analysis.blocks import blocks
 from attention_atlas.analysis.contrasts import centre_shift, js_divergence
-from attention_atlas.analysis.corrected_maps import cells_of
+from attention_atlas.analysis.corrected_maps import raw_pooled
 from attention_atlas.analysis.pooling import pool_heads
 from attention_atlas.analysis.targets import cover_of, covers
 from attention_atlas.inputs.conditions import image_of, source_of
@@ -37,7 +38,12 @@ def condition_scores(own: Nodes, controls: Nodes, study: Study, how: str) -> pd.
     shares a cell with the source's, else 0. Where a source has no map on the same grid: entropies alone.
     """
     sizes = image_sizes(own)
-    parts = [part for grid, node in with_maps(controls) for part in node_parts(own.get(grid), node, study, how, sizes)]
+    parts = [
+        part
+        for grid, node in with_maps(controls)
+        for place in blocks(node["attention"])
+        for part in node_parts(own.get(grid), node.isel(place), study, how, sizes)
+    ]
     if not parts:
         kinds = {"sample_id": object, "condition": object, "number": int, "layer": int, "measure": object}
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in {**kinds, "value": float}.items()})
@@ -95,8 +101,8 @@ def node_parts(
     paired = np.flatnonzero(keys["sample_id"].isin(list(known)))
     node, keys = node.isel(sample=paired), keys.iloc[paired]
     source = own.isel(sample=[known[name] for name in keys["sample_id"]])
-    maps, grid = pooled_map(node, how), (node.sizes["row"], node.sizes["col"])
-    of_source = pooled_map(source, how)
+    maps, grid = raw_pooled(node, how), (node.sizes["row"], node.sizes["col"])
+    of_source = raw_pooled(source, how)
     yield rows(
         keys,
         layers,
@@ -118,11 +124,6 @@ def pooled_focus(node: xr.Dataset, how: str) -> dict[str, np.ndarray]:
     weights = node["attention"].transpose("sample", "layer", "head", "row", "col").values
     pooled = pool_heads(weights.reshape(*weights.shape[:3], -1), how, axis=-2)
     return {name: focus.MEASURES[name](pooled) for name in FOCUS}
-
-
-def pooled_map(node: xr.Dataset, how: str) -> np.ndarray:
-    """Maps (sample, layer, cell), normalised, pooled as those that are scored against targets."""
-    return corrections.pooled(cells_of(node, "attention"), node["vision_mass"].values, how)
 
 
 def shares_target(

@@ -3,6 +3,7 @@
 Order of use: each head's map is corrected, multiplied by that head's vision mass, then pooled.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +33,21 @@ def image_means(p: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     Maps without a distribution (NaN) are left out; an image without any has NaN.
     """
+    return image_means_of_blocks([(slice(None), p)], image)
+
+
+def image_means_of_blocks(
+    blocks: Iterable[tuple[slice, np.ndarray]], image: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same of maps that are given block by block, each with its place among the samples."""
     labels, index = np.unique(image, return_inverse=True)
-    usable = np.isfinite(p).all(axis=-1, keepdims=True)
-    total = np.zeros((len(labels), *p.shape[1:]))
-    count = np.zeros((len(labels), *p.shape[1:-1], 1))
-    np.add.at(total, index, np.where(usable, p, 0))
-    np.add.at(count, index, usable)
+    total, count = np.zeros(()), np.zeros(())
+    for place, p in blocks:
+        if not total.ndim:
+            total, count = np.zeros((len(labels), *p.shape[1:])), np.zeros((len(labels), *p.shape[1:-1], 1))
+        usable = np.isfinite(p).all(axis=-1, keepdims=True)
+        np.add.at(total, index[place], np.where(usable, p, 0))
+        np.add.at(count, index[place], usable)
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), labels
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from attention_atlas.analysis import conditions, contrasts
+from attention_atlas.analysis import conditions, contrasts, corrected_maps
 from attention_atlas.analysis.arms import EXCESSES, Entry, Evidence, arm_samples, condition_profiles, shared_layers
 
 ARMS = ("between", "paraphrases")  # those of `contrasts.excess_arms`
@@ -44,7 +44,7 @@ def pair_distances(evidence: Evidence, entry: Entry) -> pd.DataFrame:
     for _, node in conditions.with_maps(evidence.nodes):
         place = {name: number for number, name in enumerate(node["sample"].values)}
         mine = pairs.loc[pairs["first"].isin(list(place)) & pairs["second"].isin(list(place)), PAIR]
-        maps = conditions.pooled_map(node.sel(layer=layers), run.heads)
+        maps = corrected_maps.raw_pooled(node.sel(layer=layers), run.heads)
         p, q = (maps[mine[name].map(place).to_numpy(dtype=int)] for name in PAIR)
         grid = (node.sizes["row"], node.sizes["col"])
         pairs.loc[mine.index, "between"] = distance(entry["measure"], p, q, grid).mean(axis=-1)

@@ -11,14 +11,14 @@ import pandas as pd
 import xarray as xr
 from scipy import ndimage, special
 
+from attention_atlas.analysis.blocks import blocks
 from attention_atlas.analysis.pooling import HEAD_POOLINGS, pool_heads
-from attention_atlas.analysis.rows import layer_rows
+from attention_atlas.analysis.rows import joined, layer_rows, long_table
 
 Kernel = Callable[[np.ndarray], np.ndarray]
 TOP_TOKENS = 5
 SHARE = 0.9
-# Samples described together: bounds memory, changes no number.
-SAMPLES_AT_ONCE = 256
+KEYS, LABELS = ["sample_id", "step", "layer"], ["pooling", "measure"]
 
 
 def normalised(maps: np.ndarray) -> np.ndarray:
@@ -119,17 +119,16 @@ def focus_of_maps(attention: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
 
 def focus_table(tree: xr.DataTree) -> pd.DataFrame:
     """The long table of a run: sample_id, step, layer, pooling, measure, value; no rows past a sample's last step."""
-    parts = [part for node in tree.leaves for part in node_parts(node.to_dataset())]
-    table = pd.concat(parts, ignore_index=True)
-    keys = ["sample_id", "step", "layer", "pooling", "measure"]
-    table = table.sort_values(keys, ignore_index=True)
-    return table.astype({"sample_id": "category", "pooling": "category", "measure": "category"})[[*keys, "value"]]
+    return long_table(wide_table(tree), KEYS, LABELS)
+
+
+def wide_table(tree: xr.DataTree) -> pd.DataFrame:
+    """The same with a column a (pooling, measure)."""
+    return joined((part for node in tree.leaves for part in node_parts(node.to_dataset())), KEYS)
 
 
 def node_parts(node: xr.Dataset) -> Iterator[pd.DataFrame]:
-    """The rows of one node, a block of samples at a time."""
-    for start in range(0, node.sizes["sample"], SAMPLES_AT_ONCE):
-        block = node[["attention", "num_steps"]].isel(sample=slice(start, start + SAMPLES_AT_ONCE)).load()
-        values = focus_of_maps(block["attention"].transpose(..., "head", "row", "col").values)
-        for (pooling, measure), array in values.items():
-            yield layer_rows(block, {"value": array}).assign(pooling=pooling, measure=measure)
+    """The rows of one node, a block at a time."""
+    for place in blocks(node["attention"], ("sample", "step")):
+        block = node[["attention", "num_steps"]].isel(place).load()
+        yield layer_rows(block, focus_of_maps(block["attention"].transpose(..., "head", "row", "col").values))

@@ -1,18 +1,22 @@
 """Grounding of a run: scores of every map that has a target, raw and corrected, and of the baselines beside them."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from attention_atlas.analysis import corrected_maps, corrections, grounding
+from attention_atlas.analysis.blocks import blocks
 from attention_atlas.analysis.pooling import HEAD_POOLINGS
+from attention_atlas.analysis.rows import joined, long_table
 from attention_atlas.analysis.targets import covers
 from attention_atlas.inputs.conditions import RANDOM_WEIGHTS, source_of
 from attention_atlas.inputs.study import Study
 
-KEYS = ["sample_id", "layer", "map", "correction", "score"]
+WIDE_KEYS = ["sample_id", "layer", "map", "correction"]
+KEYS = [*WIDE_KEYS, "score"]
 CORRECTIONS = ("raw", "without_sinks", "without_massive", "relative", "value_weighted")
 ATTAINABLE = {
     **dict.fromkeys(("iou_mean", "iou_otsu", "iou_percentile"), grounding.attainable_iou),
@@ -45,8 +49,9 @@ def grounding_table(
     ]
     if not parts:
         return pd.DataFrame({**{key: pd.Series(dtype=object) for key in KEYS}, "value": pd.Series(dtype=float)})
-    table = pd.concat(parts, ignore_index=True).sort_values(KEYS, ignore_index=True)
-    return table.astype({name: "category" for name in KEYS if name != "layer"})[[*KEYS, "value"]]
+    table = long_table(joined(parts, WIDE_KEYS), WIDE_KEYS, ["score"])
+    of_sets = (table["map"] != "attainable") | table["score"].isin(list(ATTAINABLE))
+    return table[of_sets].reset_index(drop=True)
 
 
 def node_parts(
@@ -62,18 +67,26 @@ def node_parts(
     if not targeted.any():
         return
     grid = (node.sizes["row"], node.sizes["col"])
-    names, c, layers = node["sample"].values[targeted], cover[targeted], node["layer"].values
-    mass = node["vision_mass"].values
-    heads_by_correction = corrected_maps.head_maps(node, generic)
-    for correction, heads in heads_by_correction.items():
-        for label, maps in maps_of(heads[targeted], mass[targeted]):
-            yield rows(names, layers, label, correction, grounding.scores(maps, c[:, None], grid))
-    bias = corrected_maps.bias_of(heads_by_correction["raw"], node["image"].values)
-    position = corrections.pooled(bias.mean[targeted], mass[targeted], how)
-    yield rows(names, layers, "position_mean", "raw", grounding.scores(position, c[:, None], grid))
+    bias = corrected_maps.image_bias(node)
+    aimed, c = node.isel(sample=np.flatnonzero(targeted)), cover[targeted]
+    for place in blocks(aimed["attention"]):
+        yield from block_rows(aimed.isel(place), c[place["sample"]], how, generic, bias)
     for label, other in baselines.items():
         if other is not None:
-            yield from baseline_rows(other, dict(zip(names, c, strict=True)), label, how, grid)
+            yield from baseline_rows(other, dict(zip(aimed["sample"].values, c, strict=True)), label, how, grid)
+
+
+def block_rows(
+    node: xr.Dataset, c: np.ndarray, how: str, generic: xr.Dataset | None, bias: corrected_maps.ImageBias
+) -> Iterator[pd.DataFrame]:
+    """The rows of samples that have a target, whose covers are c, and of the baselines that are not of maps."""
+    grid = (node.sizes["row"], node.sizes["col"])
+    names, layers, mass = node["sample"].values, node["layer"].values, node["vision_mass"].values
+    for correction, heads in corrected_maps.head_maps(node, generic, bias).items():
+        for label, maps in maps_of(heads, mass):
+            yield rows(names, layers, label, correction, grounding.scores(maps, c[:, None], grid))
+    position = corrections.pooled(bias.of(node["image"].values).mean, mass, how)
+    yield rows(names, layers, "position_mean", "raw", grounding.scores(position, c[:, None], grid))
     fixed = {
         "uniform": grounding.uniform_scores(c, grid),
         "gaussian": grounding.scores(np.broadcast_to(grounding.gaussian_map(grid), c.shape), c, grid),
@@ -94,11 +107,14 @@ def baseline_rows(
     kept = np.flatnonzero([source in cover for source in sources])
     if not kept.size:
         return
-    maps = corrected_maps.pooled_maps(other.isel(sample=kept), how)["raw"]
-    c = np.stack([cover[source] for source in sources[kept]])
-    scores = grounding.scores(maps, c[:, None], grid)
-    table = rows(sources[kept], other["layer"].values, label, "raw", scores)
-    yield table.groupby(KEYS, sort=False, as_index=False)["value"].mean()
+    other, sources = other.isel(sample=kept), sources[kept]
+    parts = []
+    for place in blocks(other["attention"]):
+        own = sources[place["sample"]]
+        c = np.stack([cover[source] for source in own])
+        scores = grounding.scores(corrected_maps.raw_pooled(other.isel(place), how), c[:, None], grid)
+        parts.append(rows(own, other["layer"].values, label, "raw", scores))
+    yield pd.concat(parts).groupby(WIDE_KEYS, sort=False, as_index=False).mean()
 
 
 def maps_of(heads: np.ndarray, mass: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -112,8 +128,10 @@ def maps_of(heads: np.ndarray, mass: np.ndarray) -> Iterator[tuple[str, np.ndarr
 def rows(
     names: np.ndarray, layers: np.ndarray, label: str, correction: str, scores: Mapping[str, np.ndarray]
 ) -> pd.DataFrame:
-    """Scores (sample, layer) as rows of the long table."""
-    keys = {"sample_id": np.repeat(names.astype(object), len(layers)), "layer": np.tile(layers, len(names))}
-    wide = pd.DataFrame({**keys, **{score: values.ravel() for score, values in scores.items()}})
-    long = wide.melt(id_vars=["sample_id", "layer"], var_name="score", value_name="value")
-    return long.assign(map=label, correction=correction)
+    """Scores (sample, layer) as rows, a column (score,) each."""
+    keys: dict[Any, Any] = {
+        "sample_id": np.repeat(names.astype(object), len(layers)),
+        "layer": np.tile(layers, len(names)),
+    }
+    values = {(score,): one.ravel() for score, one in scores.items()}
+    return pd.DataFrame({**keys, "map": label, "correction": correction, **values})

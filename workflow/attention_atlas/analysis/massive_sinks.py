@@ -5,17 +5,19 @@ models of any kind (Sun et al. 2024); which vision tokens share them is then rea
 Kang et al., ICLR 2025).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
 from attention_atlas.analysis import corrections
+from attention_atlas.analysis.blocks import blocks as blocks_of
 
 STATES, FIRST_STATES = "hidden_state", "first_token_hidden_state"
-# Hidden states held at once; a sample of a large model takes a hundred MB.
+# Hidden states held at once, in fp64; a sample of a large model takes a hundred MB.
 BLOCK_BYTES = 2**27
+Nodes = Callable[[], Iterable[xr.Dataset]]
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,23 @@ class MassiveDimensions:
     threshold: np.ndarray
 
 
-def discover(nodes: Sequence[xr.Dataset]) -> MassiveDimensions:
-    """The massive dimensions of a model, from the first tokens of all samples of nodes that keep hidden states."""
+def discover(nodes: Nodes) -> MassiveDimensions | None:
+    """The massive dimensions of a model, from the first tokens of all samples of nodes that keep hidden states.
+
+    `nodes` gives them anew at each call; None where none of them keeps any.
+    """
     magnitudes = mean_over_samples(nodes, lambda states: np.abs(corrections.rms_normalised(states)))
+    if not magnitudes.ndim:
+        return None
     massive = corrections.massive_dimensions(magnitudes)
     phi = mean_over_samples(nodes, lambda states: corrections.massive_activation(states, massive))
     return MassiveDimensions(massive, np.where(massive.any(axis=-1), corrections.SINK_SHARE * phi, np.nan))
 
 
-def mean_over_samples(nodes: Sequence[xr.Dataset], kernel: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def mean_over_samples(nodes: Nodes, kernel: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Mean over samples of a kernel of first tokens' states (sample, layer, dim); failed samples have none."""
     total, count = np.zeros(()), 0
-    for node in nodes:
+    for node in (node for node in nodes() if FIRST_STATES in node):
         for _, states in blocks(node[FIRST_STATES].transpose("sample", "layer", "dim")):
             known = np.isfinite(states).all(axis=(1, 2))
             total = total + kernel(states[known]).sum(axis=0)
@@ -65,7 +72,5 @@ def sink_variables(node: xr.Dataset, found: MassiveDimensions) -> dict[str, tupl
 
 def blocks(states: xr.DataArray) -> Iterator[tuple[slice, np.ndarray]]:
     """Hidden states, samples first, in fp64 by blocks of samples, each with its place."""
-    at_once = max(1, BLOCK_BYTES // (8 * int(np.prod(states.shape[1:]))))
-    for start in range(0, len(states), at_once):
-        place = slice(start, start + at_once)
-        yield place, states.isel(sample=place).values.astype(np.float64)
+    for place in blocks_of(states, most=BLOCK_BYTES * states.dtype.itemsize // 8):
+        yield place["sample"], states.isel(place).values.astype(np.float64)

@@ -1,8 +1,40 @@
 """Rows: from arrays padded to common steps to tables of the steps that exist."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
+
+
+def joined(parts: Iterable[pd.DataFrame], keys: list[str]) -> pd.DataFrame:
+    """Tables of parts of a run as one, by their keys."""
+    return pd.concat(parts).sort_values(keys, ignore_index=True)
+
+
+def long_table(wide: pd.DataFrame, keys: list[str], names: list[str]) -> pd.DataFrame:
+    """A row a value, in the order of the rows and of the labels of columns; texts among the keys as categories.
+
+    The columns beside `keys` are values, called by tuples of labels, for which the long table has the columns `names`.
+    """
+    columns = sorted(column for column in wide if column not in keys)
+    texts = {key: "category" for key in keys if not pd.api.types.is_numeric_dtype(wide[key])}
+    repeated = wide[keys].astype(texts).loc[wide.index.repeat(len(columns))]
+    labels = dict(zip(names, zip(*columns, strict=True), strict=True))
+    return pd.DataFrame(
+        {
+            **{key: repeated[key].array for key in keys},
+            **{name: tiled(own, len(wide)) for name, own in labels.items()},
+            "value": wide[columns].to_numpy().ravel(),
+        }
+    )
+
+
+def tiled(labels: Sequence[str], times: int) -> pd.Categorical:
+    """Labels one after the other, that many times."""
+    once = pd.Categorical(labels)
+    return pd.Categorical.from_codes(np.tile(once.codes, times), once.categories)
 
 
 def existing_steps(node: xr.Dataset) -> np.ndarray:
@@ -25,7 +57,7 @@ def step_rows(node: xr.Dataset, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame({**step_keys(node), **{name: values[exists] for name, values in arrays.items()}})
 
 
-def layer_rows(node: xr.Dataset, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+def layer_rows(node: xr.Dataset, arrays: Mapping[Any, np.ndarray]) -> pd.DataFrame:
     """Arrays (sample, step, layer) as a table of the generated steps and layers."""
     exists, layers = existing_steps(node), node["layer"].values.astype(np.int32)
     keys = {name: np.repeat(values, len(layers)) for name, values in step_keys(node).items()}

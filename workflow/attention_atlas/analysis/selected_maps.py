@@ -92,7 +92,7 @@ def one_a_query(samples: pd.DataFrame, steps: pd.Series) -> list[str]:
 def auroc_by_layer(grounding: pd.DataFrame, pooling: str) -> pd.DataFrame:
     """AUROC of the raw pooled maps by sample_id (rows) and layer (columns); samples without a target have no row."""
     keys = {"map": pooling, "correction": "raw", "score": "auroc"}
-    mine = np.logical_and.reduce([grounding[name].astype(str) == value for name, value in keys.items()])
+    mine = np.logical_and.reduce([grounding[name] == value for name, value in keys.items()])
     scores = grounding.loc[mine & (grounding["layer"] >= 0)]
     return scores.astype({"sample_id": str}).pivot(index="sample_id", columns="layer", values="value")
 

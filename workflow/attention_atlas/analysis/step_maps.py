@@ -6,6 +6,7 @@ Where hidden states were kept, what they tell of sinks: sink_phi (sample, layer,
 by layer the number of massive dimensions, massive_dims, and sink_threshold.
 """
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from attention_atlas.analysis import massive_sinks
+from attention_atlas.analysis.blocks import blocks
 from attention_atlas.analysis.steps import selected_steps
 from attention_atlas.inputs.conditions import AT_FIRST_STEP
 
@@ -38,11 +40,24 @@ def step_maps(tree: xr.DataTree, steps: pd.DataFrame) -> xr.DataTree:
 
     The variable `step` is -1 where several steps are averaged.
     """
+    return of_shards(lambda: [tree], steps)
+
+
+def of_shards(shards: Callable[[], Iterable[xr.DataTree]], steps: pd.DataFrame) -> xr.DataTree:
+    """The same of a run's shards, which each call of `shards` gives anew, one after the other."""
     by_sample = steps.groupby("sample_id")["step"].agg(list)
-    nodes = {path.path: path.to_dataset() for path in tree.leaves}
-    with_states = [node for node in nodes.values() if massive_sinks.STATES in node]
-    massive = massive_sinks.discover(with_states) if with_states else None
-    return xr.DataTree.from_dict({path: node_maps(node, by_sample, massive) for path, node in nodes.items()})
+    massive = massive_sinks.discover(lambda: (node.to_dataset() for tree in shards() for node in tree.leaves))
+    parts: dict[str, list[xr.Dataset]] = {}
+    for tree in shards():
+        for node in tree.leaves:
+            parts.setdefault(node.path, []).append(node_maps(node.to_dataset(), by_sample, massive))
+    return xr.DataTree.from_dict({path: joined(own) for path, own in sorted(parts.items())})
+
+
+def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Maps of one grid, one after the other; parts without any, which may lack variables, are left out."""
+    kept = [part for part in parts if part.sizes["sample"]] or parts[:1]
+    return kept[0] if len(kept) == 1 else xr.concat(kept, "sample", "minimal", "minimal", "override")
 
 
 def node_maps(node: xr.Dataset, steps: pd.Series, massive: massive_sinks.MassiveDimensions | None = None) -> xr.Dataset:
@@ -50,14 +65,13 @@ def node_maps(node: xr.Dataset, steps: pd.Series, massive: massive_sinks.Massive
     node = node.isel(sample=np.flatnonzero(np.isin(node["sample"].values, steps.index)))
     sinks = {} if massive is None else massive_sinks.sink_variables(node, massive)
     kept = [name for name in (*MAPS, "vision_mass") if name in node]
-    node = node[[*kept, *DESCRIBED]].load()
     chosen = [steps[name] for name in node["sample"].values]
     wanted = np.zeros((node.sizes["sample"], node.sizes["step"]))
     for number, own in enumerate(chosen):
         wanted[number, own] = 1 / len(own)
     means = {name: at_steps(node[name], wanted) for name in kept}
     one = np.array([own[0] if len(own) == 1 else -1 for own in chosen], dtype=np.int32)
-    made = node[list(DESCRIBED)].assign(means).assign(sinks).assign(step=("sample", one))
+    made = node[list(DESCRIBED)].load().assign(means).assign(sinks).assign(step=("sample", one))
     return made.reset_coords(drop=True)
 
 
@@ -65,10 +79,13 @@ def at_steps(values: xr.DataArray, weights: np.ndarray) -> xr.DataArray:
     """The weighted mean over steps, (sample, step) of weights; steps of weight 0 take no part, whatever they hold."""
     ordered = values.transpose("sample", "step", ...)
     mean = np.zeros((ordered.shape[0], *ordered.shape[2:]))
-    for sample, step in np.argwhere(weights > 0):
-        mean[sample] += weights[sample, step] * ordered.values[sample, step]
-    kept = ordered.isel(step=0, drop=True)
-    return kept.copy(data=mean.astype(ordered.dtype))
+    for place in blocks(ordered, ("sample", "step")):
+        here = weights[place["sample"], place.get("step", slice(None))]
+        if here.any():
+            block = ordered.isel(place).values
+            for sample, step in np.argwhere(here > 0):
+                mean[place["sample"]][sample] += here[sample, step] * block[sample, step]
+    return ordered.isel(step=0, drop=True).copy(data=mean.astype(ordered.dtype))
 
 
 def read(path: Path) -> dict[str, xr.Dataset]:

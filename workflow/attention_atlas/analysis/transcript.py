@@ -5,13 +5,14 @@ import re
 import pandas as pd
 import xarray as xr
 
-from attention_atlas.analysis.rows import layer_rows, step_rows
+from attention_atlas.analysis.rows import joined, layer_rows, step_rows
 from attention_atlas.inputs import answers
 from attention_atlas.inputs.conditions import expected_answers, source_of
 from attention_atlas.inputs.study import Study
 from attention_atlas.store import MASS_VARIABLES
 
 SAMPLE_VARIABLES = ("image", "query_id", "query_type", "condition", "query", "generated_text", "stop_reason", "error")
+SAMPLE_KEYS, TOKEN_KEYS, MASS_KEYS = ["sample_id"], ["sample_id", "step"], ["sample_id", "step", "layer"]
 # How Qwen writes tokens that are not text.
 SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
 
@@ -24,7 +25,7 @@ def samples_table(tree: xr.DataTree) -> pd.DataFrame:
         cells = node.sizes["row"] * node.sizes["col"]
         table = pd.DataFrame({name: values.values for name, values in columns.data_vars.items()})
         parts.append(table.assign(sample_id=node["sample"].values, num_cells=cells))
-    table = pd.concat(parts).sort_values("sample_id", ignore_index=True)
+    table = joined(parts, SAMPLE_KEYS)
     return table[["sample_id", *SAMPLE_VARIABLES, "num_steps", "num_cells"]]
 
 
@@ -33,7 +34,7 @@ def tokens_table(tree: xr.DataTree) -> pd.DataFrame:
     names = ("token_text", "token_logprob", "next_token_entropy")
     nodes = [node.to_dataset() for node in tree.leaves]
     parts = [step_rows(node, {name: node[name].values for name in names}) for node in nodes]
-    return pd.concat(parts).sort_values(["sample_id", "step"], ignore_index=True)
+    return joined(parts, TOKEN_KEYS)
 
 
 def mass_table(tree: xr.DataTree) -> pd.DataFrame:
@@ -42,7 +43,7 @@ def mass_table(tree: xr.DataTree) -> pd.DataFrame:
     for node in tree.leaves:
         means = node.to_dataset()[list(MASS_VARIABLES)].mean("head", skipna=False).transpose("sample", "step", "layer")
         parts.append(layer_rows(node.to_dataset(), {name: means[name].values for name in MASS_VARIABLES}))
-    return pd.concat(parts).sort_values(["sample_id", "step", "layer"], ignore_index=True)
+    return joined(parts, MASS_KEYS)
 
 
 def judged(study: Study, samples: pd.DataFrame, tokens: pd.DataFrame, query_types: dict) -> pd.DataFrame:

@@ -63,7 +63,8 @@ class ExtractionSettings:
 
     def plain(self, **generation: int) -> "ExtractionSettings":
         """The same for control conditions: nothing kept but the rows on vision tokens."""
-        return replace(self, generation=self.generation.model_copy(update=generation), capture=Capture())
+        capture = Capture(keep_bits=self.capture.keep_bits)
+        return replace(self, generation=self.generation.model_copy(update=generation), capture=capture)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data, to be compared and recorded."""
@@ -117,7 +118,7 @@ def extract(
         for done in answer_all(source, items, settings, attrs, kept):
             progress(done, len(items))
         try:
-            kept.write_shard(output, items)
+            kept.write_shard(output, items, settings.capture.keep_bits)
         finally:  # of a shard of failures too: the next run is to try again
             shutil.rmtree(folder, ignore_errors=True)
     finished = time.perf_counter()

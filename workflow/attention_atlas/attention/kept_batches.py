@@ -69,13 +69,16 @@ class KeptBatches:
             kept.write_text(str(choose()), encoding="utf-8")
         return int(kept.read_text(encoding="utf-8"))
 
-    def write_shard(self, output: Path, items: Sequence[Item]) -> None:
-        """All batches as one shard, samples in the order of `items`; one of failures alone is the model's error."""
+    def write_shard(self, output: Path, items: Sequence[Item], keep_bits: int | None) -> None:
+        """All batches as one shard, samples in the order of `items`; one of failures alone is the model's error.
+
+        Weights are rounded to `keep_bits`, where that is given.
+        """
         self.wait()
         with store.open_shards(self.paths, self.last) as tree:
             nodes = {node.path.lstrip("/"): in_order(node.to_dataset(), items) for node in tree.leaves}
             tell_failures(nodes)
-            store.write_shard(output, nodes)
+            store.write_shard(output, nodes, keep_bits)
 
 
 def in_order(node: xr.Dataset, items: Sequence[Item]) -> xr.Dataset:

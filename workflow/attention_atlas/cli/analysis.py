@@ -69,11 +69,11 @@ def transcript(shards: Shards, samples: Output, tokens: Output, log: Log = None)
     """Tables of what was asked (a row a sample) and what was generated (a row a token)."""
     with logged(log) as logger:
         from attention_atlas.analysis import transcript as tables
-        from attention_atlas.store import write_table
+        from attention_atlas.analysis.rows import joined
+        from attention_atlas.store import each_shard, write_table
 
-        with opened(shards) as tree:
-            write_table(tables.samples_table(tree), samples)
-            write_table(tables.tokens_table(tree), tokens)
+        write_table(joined(map(tables.samples_table, each_shard(shards)), tables.SAMPLE_KEYS), samples)
+        write_table(joined(map(tables.tokens_table, each_shard(shards)), tables.TOKEN_KEYS), tokens)
         logger.info("wrote %s and %s", samples, tokens)
 
 
@@ -99,11 +99,12 @@ def answers(
 def focus(shards: Shards, output: Output, log: Log = None) -> None:
     """The long table of focus measures: every step, layer, pooling and measure."""
     with logged(log) as logger:
-        from attention_atlas.analysis.focus import focus_table
-        from attention_atlas.store import write_table
+        from attention_atlas.analysis import focus as tables
+        from attention_atlas.analysis.rows import joined, long_table
+        from attention_atlas.store import each_shard, write_table
 
-        with opened(shards) as tree:
-            table = focus_table(tree)
+        wide = joined(map(tables.wide_table, each_shard(shards)), tables.KEYS)
+        table = long_table(wide, tables.KEYS, tables.LABELS)
         write_table(table, output)
         maps = (table["measure"] == "entropy") & (table["pooling"] == "max")
         undefined = int(table.loc[maps, "value"].isna().sum())
@@ -113,11 +114,11 @@ def focus(shards: Shards, output: Output, log: Log = None) -> None:
 def mass(shards: Shards, output: Output, log: Log = None) -> None:
     """Where the attention's mass went, by sample, step and layer."""
     with logged(log) as logger:
-        from attention_atlas.analysis.transcript import mass_table
-        from attention_atlas.store import write_table
+        from attention_atlas.analysis import transcript as tables
+        from attention_atlas.analysis.rows import joined
+        from attention_atlas.store import each_shard, write_table
 
-        with opened(shards) as tree:
-            write_table(mass_table(tree), output)
+        write_table(joined(map(tables.mass_table, each_shard(shards)), tables.MASS_KEYS), output)
         logger.info("wrote %s", output)
 
 
@@ -181,12 +182,11 @@ def step_maps(
         import pandas as pd
 
         from attention_atlas.analysis import step_maps as maps
-        from attention_atlas.store import write_tree
+        from attention_atlas.store import each_shard, write_tree
 
         described = pd.read_parquet(samples)
         steps = maps.steps_of(described, pd.read_parquet(answers), parse(settings)["steps"]["selector"])
-        with opened(shards) as tree:
-            made = maps.step_maps(tree, steps)
+        made = maps.of_shards(lambda: each_shard(shards), steps)
         write_tree(output, made)
         chosen = steps["sample_id"].nunique()
         logger.info("maps of %d samples, %d without a step to select", chosen, len(described) - chosen)
