@@ -42,7 +42,7 @@ SIZES = ("2B", "4B", "8B", "32B", "30B-A3B")
 ROPE = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
 TEXT = {
     "hidden_size": 64,
-    "intermediate_size": 96,
+    "intermediate_size": 128,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -54,7 +54,7 @@ TEXT = {
 VISION = {
     "depth": 2,
     "hidden_size": 64,
-    "intermediate_size": 96,
+    "intermediate_size": 128,
     "num_heads": 4,
     "patch_size": 16,
     "spatial_merge_size": 2,
@@ -110,7 +110,7 @@ def gemma(tokenizer):
     kinds = ["sliding_attention", "full_attention"] * 2
     text = {**TEXT, **text_ids(tokenizer), "num_hidden_layers": 4, "sliding_window": 40, "layer_types": kinds}
     text |= {"rope_parameters": {kind: {"rope_type": "default", "rope_theta": 10_000.0} for kind in set(kinds)}}
-    vision = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     of = tokenizer.convert_tokens_to_ids
     return Gemma3ForConditionalGeneration(
         Gemma3Config(
@@ -128,7 +128,7 @@ def gemma(tokenizer):
 def internvl(tokenizer):
     text = {**TEXT, **text_ids(tokenizer), "model_type": "qwen2", "rope_parameters": None, "rope_theta": 10_000.0}
     text = {name: value for name, value in text.items() if name not in ("rope_parameters", "head_dim")}
-    vision = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     return InternVLForConditionalGeneration(
         InternVLConfig(
             text_config=text,

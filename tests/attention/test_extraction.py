@@ -958,3 +958,13 @@ def test_images_that_a_grid_stretches_are_counted(extract, caplog):
         "grid (8, 8) changes the aspect ratio of 2 image(s) by more than 5 %: wide.png, tall.png. "
         "With `grid: native` it is kept"
     ]
+
+
+def test_rounded_weights_are_those_of_one_batch_in_every_batch(whole, extract):
+    """Batches that go through the disk are rounded as those in memory are."""
+    kept = node(extract(capture={"keep_bits": 7}))["attention"].values
+    bits = kept[np.isfinite(kept)].view(np.uint32)
+    assert not (bits & 0xFFFF).any()
+    exact = whole.node["attention"].values
+    np.testing.assert_allclose(kept, exact, rtol=2**-8, atol=0)
+    assert (kept[np.isfinite(kept)] != exact[np.isfinite(exact)]).mean() > 0.9

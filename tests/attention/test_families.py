@@ -11,7 +11,7 @@ import torch
 from attention_atlas.attention import asking, generation, models, nodes, prompts
 from attention_atlas.attention.capture import KERNEL
 from attention_atlas.attention.families import FAMILIES
-from attention_atlas.config import Capture, Generation
+from attention_atlas.config import Capture, Generation, ModelEntry
 from attention_atlas.errors import AtlasError
 
 from . import checkpoints
@@ -208,11 +208,11 @@ def test_a_padded_batch_of_each_of_sixteen_sizes_is_exact(precise):
     name, source = precise
     for extent in EXTENTS:
         images = [[picture(*extent, seed)] for seed in range(2)]
-        exact = assert_exact if source.model.dtype == torch.float32 else assert_exact_in_bf16
+        exact = assert_exact if source.model.dtype == torch.float32 else assert_exact_by_its_own_queries_and_keys
         exact(source, QUERIES[1:], images, **UNCUT.get(name, {}))
 
 
-def assert_exact_in_bf16(source, queries, images, settings=SHORT, **options):
+def assert_exact_by_its_own_queries_and_keys(source, queries, images, settings=SHORT, **options):
     """Rows are the softmax of the very queries and keys, tokens those of plain generation."""
     with watched(source) as expected:
         _, made = ask(source, queries, images, settings=settings)
@@ -247,7 +247,7 @@ def test_every_real_size_is_exact_in_fp32_and_bf16(size, tmp_path):
     _, made = assert_exact(source, QUERIES[:2], images, TWO_STEPS)
     assert made.attention.max() > 0.05
     checkpoints.fill(model, torch.bfloat16)
-    assert_exact_in_bf16(source, QUERIES[:2], images, TWO_STEPS)
+    assert_exact_by_its_own_queries_and_keys(source, QUERIES[:2], images, TWO_STEPS)
 
 
 @pytest.mark.parametrize(
@@ -262,3 +262,21 @@ def test_published_grids_of_the_real_processor(extent, grid, real):
     assert (image.rows, image.cols) == grid
     prompt = prompts.build_prompt(real, [image], "Describe this image.", "", "s")
     assert len(prompt.input_ids) == grid[0] * grid[1] + 14
+
+
+@pytest.mark.filterwarnings("ignore:MatMul8bitLt")
+@pytest.mark.parametrize(("bits", "layer"), [("4bit", "Linear4bit"), ("8bit", "Linear8bitLt")])
+def test_quantized_weights_are_exact_too_and_have_no_value_weighted_maps(tmp_path, bits, layer):
+    folder = checkpoints.write_family("qwen3_vl", tmp_path)
+    entry = ModelEntry(path=str(folder), dtype="float32", device="cpu", quantization=bits)
+    source = models.load("packed", entry)
+    assert type(source.decoder_layers[0].self_attn.q_proj).__name__ == layer
+    assert_exact_by_its_own_queries_and_keys(source, QUERIES[:2], [[picture(330, 230, seed)] for seed in range(2)])
+    with pytest.raises(AtlasError, match=r"packed in few bits.*Set capture\.value_weighted to false"):
+        asking.check_capture(source, Capture(value_weighted=True))
+
+
+def test_quantization_without_its_package_is_told(monkeypatch):
+    monkeypatch.setattr(models, "is_bitsandbytes_available", lambda: False)
+    with pytest.raises(AtlasError, match=r"needs the package bitsandbytes.*`pip install bitsandbytes`"):
+        models.quantization_of(ModelEntry(path="somewhere", quantization="4bit"))
