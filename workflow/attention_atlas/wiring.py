@@ -86,7 +86,7 @@ class Workflow:
 
     def control_digest(self, study: str, shard: str) -> str:
         """A hash of what the control samples of a shard depend on in the study's tables."""
-        return controls.digest(self._divided(study)[shard], self._images_of(study, shard), self._donors(study))
+        return controls.digest(self._divided(study)[shard], self._donors(study))
 
     def control_shards(self, study: str) -> list[str]:
         """The shards that have any control sample."""
@@ -128,7 +128,7 @@ class Workflow:
         return [
             shard
             for shard, part in self._divided(study).items()
-            if any(controls.control_rows(part, self.settings.controls, set(part.samples["image"]), self._donors(study)))
+            if any(controls.control_rows(part, self.settings.controls, self._donors(study)))
         ]
 
     def interventions(self, study: str, model: str) -> list[str]:
@@ -137,9 +137,7 @@ class Workflow:
 
     def intervention_digest(self, study: str, shard: str) -> str:
         """A hash of what the perturbations of a shard depend on in the study's tables."""
-        return controls.digest(
-            self._divided(study)[shard], self._images_of(study, shard), self._perturbed(study)[shard]
-        )
+        return controls.digest(self._divided(study)[shard], self._perturbed(study)[shard])
 
     def _perturbed_of(self, study: str) -> dict[str, dict[str, list[str]]]:
         if not self.settings.causal.checks:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -31,14 +31,11 @@ def donors(images: Iterable[str], number: int, seed: int) -> dict[str, tuple[str
     }
 
 
-def control_rows(
-    study: Study, controls: Controls, images: Set[str], others: Mapping[str, Sequence[str]]
-) -> Iterator[Row]:
-    """The control samples of some of a study's images, as rows of what the extraction reads, image by image."""
-    asked = study.on(images)
-    places = asked.objects.groupby("image", sort=False).indices
-    for image, samples in asked.samples[asked.samples["condition"] == ""].groupby("image", sort=False):
-        there = asked.objects.iloc[places.get(image, [])]
+def control_rows(study: Study, controls: Controls, others: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """The control samples of a study, or of its part on some images, as rows of what the extraction reads, by image."""
+    places = study.objects.groupby("image", sort=False).indices
+    for image, samples in study.samples[study.samples["condition"] == ""].groupby("image", sort=False):
+        there = study.objects.iloc[places.get(image, [])]
         for condition in controls.conditions:
             if condition == "generic":
                 yield control(samples.iloc[0], condition, str(image), controls.generic_query)
@@ -102,13 +99,15 @@ def rows_with_random_weights(rows: Iterable[Row]) -> list[Row]:
     ]
 
 
-def digest(study: Study, images: Set[str], others: Mapping[str, Sequence[str]]) -> str:
-    """A hash of what the control samples of some images depend on beside the settings and the pictures."""
-    read_of = study.on(images)
+def digest(part: Study, others: Mapping[str, Sequence[str]]) -> str:
+    """A hash of what the control samples of a part of a study depend on beside the settings and the pictures.
+
+    Objects on images that the part asks nothing about must not be in it.
+    """
     read = [
-        rows_as_text(read_of.samples[[*EXTRACTED_COLUMNS, "target_object"]]),
-        rows_as_text(read_of.objects.drop(columns=["line", "label", "colour"])),
-        {image: others.get(image, ()) for image in sorted(images)},
+        rows_as_text(part.samples[[*EXTRACTED_COLUMNS, "target_object"]]),
+        rows_as_text(part.objects.drop(columns=["line", "label", "colour"])),
+        {image: others.get(image, ()) for image in sorted(set(part.samples["image"].tolist()))},
     ]
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:16]
 

@@ -211,7 +211,7 @@ def check_answer(name: str, expected: str, has_target: bool, query_types: Mappin
 def check_targets(path: Path, samples: pd.DataFrame, objects: pd.DataFrame) -> Iterator[str]:
     """Targets that no object of the sample's image answers to."""
     known = set(zip(objects["image"].tolist(), objects["object_id"].tolist(), strict=True))
-    for row in records(samples[samples["target_object"] != ""]):
+    for row in records(samples.loc[samples["target_object"] != "", ["image", "line", "target_object"]]):
         image = row["image"]
         for target in row["target_object"].split("+"):
             if (image, target) not in known:
