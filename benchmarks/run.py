@@ -12,6 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import dag
 import memory
 import overhead
 import throughput
@@ -21,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4")
-PARTS = ("overhead", "memory", "throughput")
+PARTS = ("overhead", "memory", "throughput", "dag")
 
 
 def main() -> None:
@@ -53,9 +54,7 @@ def parse() -> argparse.Namespace:
 
 def measured(part: str, arguments: argparse.Namespace) -> str:
     """One part's tables."""
-    if part == "throughput":
-        return throughput.report(arguments.quick)
-    return {"overhead": overhead, "memory": memory}[part].report(arguments.quick)
+    return {"overhead": overhead, "memory": memory, "throughput": throughput, "dag": dag}[part].report(arguments.quick)
 
 
 def conditions(arguments: argparse.Namespace) -> str:

@@ -27,11 +27,16 @@ class Workflow:
     """The settings and models of one invocation of Snakemake, and what follows from them for its rules.
 
     `given` is Snakemake's merged configuration; its keys `study` and `model` (`--config study=... model=...`) replace
-    the list of runs by that one run. Paths are relative to the project's folder.
+    the list of runs by that one run, and `ask_model=false` makes jobs that ask a model fail. Paths are relative to the
+    project's folder.
     """
 
     def __init__(self, given: Mapping[str, Any], models_yaml: Path | str = "config/models.yaml") -> None:
-        self.settings = settings_of(given)
+        content = dict(given)
+        self._ask_model = content.pop("ask_model", True)
+        if not isinstance(self._ask_model, bool):
+            raise AtlasError(f"--config ask_model={self._ask_model}: must be true or false")
+        self.settings = settings_of(content)
         self.models = config.load_models(models_yaml)
         self.runs = [(run.study, run.model) for run in self.settings.runs]
         self._entries = {(run.study, run.model): config.effective_entry(run, self.models) for run in self.settings.runs}
@@ -46,6 +51,11 @@ class Workflow:
         self._control_shards = cache(self._control_shards_of)
         self._image_files = cache(self._images_in)
         self._mask_files = cache(self._masks_in)
+
+    def environment(self) -> str:
+        """What the shell of every job begins with: what changes no result, and by which no job is compared."""
+        asked = str(self._ask_model).lower()
+        return f"export ATLAS_LOG_LEVEL={self.settings.log_level} ATLAS_ASK_MODEL={asked}; "
 
     def sections(self, *names: str) -> str:
         """Sections of the settings as JSON: what a rule passes to its command, and compares."""
