@@ -24,7 +24,7 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "data" / "shapes"
 MODEL = "shapes-tiny"
-# The text layers of Qwen3-VL-2B: their shape decides the cost of a step, their number and the vocabulary do not.
+# The text layers of Qwen3-VL-2B and 8B: their shape decides the cost of a step, their number and the vocabulary do not.
 LAYER_2B = {
     "hidden_size": 2048,
     "num_attention_heads": 16,
@@ -32,7 +32,14 @@ LAYER_2B = {
     "head_dim": 128,
     "intermediate_size": 6144,
 }
-NUM_LAYERS_2B = 4
+LAYER_8B = {
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 12288,
+}
+NUM_LAYERS = 4
 VOCABULARY = 1024
 IMAGE, VISION_START, VISION_END, PAD, END = range(VOCABULARY - 5, VOCABULARY)
 
@@ -113,13 +120,15 @@ def reference_batch(size: int) -> Batch:
     )
 
 
-def large_batch(side: int, size: int, steps: int, text: int = 20) -> Batch:
-    """A random model of the 2B's layers with prompts of side x side vision tokens and `text` others."""
+def large_batch(
+    side: int, size: int, steps: int, text: int = 20, layer: dict[str, int] = LAYER_2B, layers: int = NUM_LAYERS
+) -> Batch:
+    """A random model of the 2B's (or other) layers with prompts of side x side vision tokens and `text` others."""
     torch.manual_seed(0)
     config = Qwen3VLConfig(
         text_config={
-            **LAYER_2B,
-            "num_hidden_layers": NUM_LAYERS_2B,
+            **layer,
+            "num_hidden_layers": layers,
             "vocab_size": VOCABULARY,
             "pad_token_id": PAD,
             "bos_token_id": PAD,
@@ -136,7 +145,7 @@ def large_batch(side: int, size: int, steps: int, text: int = 20) -> Batch:
             "hidden_size": 32,
             "intermediate_size": 32,
             "num_heads": 2,
-            "out_hidden_size": LAYER_2B["hidden_size"],
+            "out_hidden_size": layer["hidden_size"],
             "deepstack_visual_indexes": [0, 1, 2],
         },
         image_token_id=IMAGE,
@@ -147,7 +156,7 @@ def large_batch(side: int, size: int, steps: int, text: int = 20) -> Batch:
     model = Qwen3VLForConditionalGeneration(config).eval()
     model.generation_config.update(eos_token_id=END, pad_token_id=PAD, min_new_tokens=steps)
     processor: Any = SimpleNamespace(tokenizer=SimpleNamespace(pad_token_id=PAD))
-    source = VisionLanguageModel("2B layers", model, processor, "native", "", "")
+    source = VisionLanguageModel("random layers", model, processor, "native", "", "")
     numbers = np.random.default_rng(0)
     built = []
     for number in range(size):
@@ -156,7 +165,7 @@ def large_batch(side: int, size: int, steps: int, text: int = 20) -> Batch:
         built.append(Prompt(str(number), ids, ids == IMAGE))
     grid = torch.tensor([[1, 2 * side, 2 * side]])
     image = ProcessedImage(torch.empty(0), grid, side, side, *[32 * side] * 4)
-    parts = [0.02 * torch.randn(side**2, LAYER_2B["hidden_size"]) for _ in range(4)]
+    parts = [0.02 * torch.randn(side**2, layer["hidden_size"]) for _ in range(4)]
     features = ImageFeatures(parts[0], tuple(parts[1:]))
     return Batch(source, built, [image] * size, [features] * size, Generation(max_new_tokens=steps))
 
