@@ -50,7 +50,7 @@ class PictureFiles:
             told = [f"{line} is not there" for line in missing[:MOST_TOLD]]
             more = [f"... and {len(missing) - MOST_TOLD} more"] if len(missing) > MOST_TOLD else []
             raise AtlasError(
-                f"{self.table}: {len(missing)} file(s) missing; put them there, or fetch them with "
+                f"{self.table}: {len(missing)} {self.folder.name.removesuffix('s')}(s) missing; put them there, or fetch them with "
                 f"`dvc pull {self.folder}`\n  " + "\n  ".join([*told, *more])
             )
         return str(self.folder)
