@@ -49,8 +49,9 @@ class PictureFiles:
         if missing:
             told = [f"{line} is not there" for line in missing[:MOST_TOLD]]
             more = [f"... and {len(missing) - MOST_TOLD} more"] if len(missing) > MOST_TOLD else []
+            what = f"{self.folder.name.removesuffix('s')}(s)"
             raise AtlasError(
-                f"{self.table}: {len(missing)} {self.folder.name.removesuffix('s')}(s) missing; put them there, or fetch them with "
+                f"{self.table}: {len(missing)} {what} missing; put them there, or fetch them with "
                 f"`dvc pull {self.folder}`\n  " + "\n  ".join([*told, *more])
             )
         return str(self.folder)
@@ -75,21 +76,21 @@ def file_hashes(paths: Iterable[str], memory: Path) -> dict[str, str]:
     return hashes
 
 
-def stamp(path: str) -> list[int]:
+def stamp(path: str) -> tuple[int, ...]:
     """Size and times of a file, ns. A copy can set back the time of its content, never that of its last change."""
     status = Path(path).stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def recall(memory: Path) -> dict[str, tuple[list[int], str]]:
+def recall(memory: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     """Stamp and hash of files by path; nothing where `memory` is not there or damaged."""
     try:
-        return {path: (seen, sha256) for path, (seen, sha256) in json.loads(memory.read_text("utf-8")).items()}
+        return {path: (tuple(seen), sha256) for path, (seen, sha256) in json.loads(memory.read_text("utf-8")).items()}
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def remember(memory: Path, hashes: dict[str, tuple[list[int], str]]) -> None:
+def remember(memory: Path, hashes: dict[str, tuple[tuple[int, ...], str]]) -> None:
     """Write the memory, never seen half-written though jobs of a cluster plan side by side."""
     memory.parent.mkdir(parents=True, exist_ok=True)
     partial = memory.with_name(f".{memory.name}.{os.getpid()}")

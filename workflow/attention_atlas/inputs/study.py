@@ -5,7 +5,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -113,7 +113,7 @@ def read_table(path: Path, columns: tuple[str, ...], further_columns: bool) -> t
     """
     empty = pd.DataFrame(columns=[*columns, "line"])
     try:
-        (_, header), *rows = numbered_rows(path) or [(1, [])]
+        (_, header), *rows = numbered_rows(path) or [(1, ())]
     except AtlasError as error:
         return empty, [str(error)]
     problems = list(check_header(path, header, columns, further_columns))
@@ -134,11 +134,14 @@ def records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield dict(zip(table.columns, row, strict=True))
 
 
-def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """The rows of a CSV, blank ones left out, each with the line that it ends in."""
+def numbered_rows(path: Path) -> list[tuple[int, tuple[str, ...]]]:
+    """The rows of a CSV, blank ones left out, each with the line that it ends in.
+
+    As tuples: of lists, Python's garbage collection would walk through all of a large table again and again.
+    """
     try:
         reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
-        return [(reader.line_num, row) for row in reader if row]
+        return [(reader.line_num, tuple(row)) for row in reader if row]
     except FileNotFoundError:
         raise AtlasError(f"{path}: there is no such file") from None
     except UnicodeDecodeError as error:
@@ -149,7 +152,7 @@ def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
         raise AtlasError(f"{path}, line {reader.line_num}: is not CSV ({error}); check its quotation marks") from None
 
 
-def check_header(path: Path, header: list[str], columns: tuple[str, ...], further_columns: bool) -> Iterator[str]:
+def check_header(path: Path, header: Sequence[str], columns: tuple[str, ...], further_columns: bool) -> Iterator[str]:
     """What is wrong with the names of the columns."""
     here = f"{path}, line 1: "
     if "line" in header:
