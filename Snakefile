@@ -13,7 +13,7 @@ report: "workflow/report/workflow.rst"
 
 
 atlas = Workflow(config)
-shell.prefix(f"export ATLAS_LOG_LEVEL={atlas.settings.log_level}; ")
+shell.prefix(atlas.environment())
 
 
 wildcard_constraints:

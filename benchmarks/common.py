@@ -26,10 +26,11 @@ ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "data" / "shapes"
 MODEL = "shapes-tiny"
 # The text layers of Qwen3-VL: their shape decides the cost of a step, their number and the vocabulary do not.
+HEADS = {"num_key_value_heads": 8, "head_dim": 128}
 LAYERS = {
-    "2B": {"hidden_size": 2048, "num_attention_heads": 16, "intermediate_size": 6144},
-    "4B": {"hidden_size": 2560, "num_attention_heads": 32, "intermediate_size": 9728},
-    "8B": {"hidden_size": 4096, "num_attention_heads": 32, "intermediate_size": 12288},
+    "2B": {"hidden_size": 2048, "num_attention_heads": 16, "intermediate_size": 6144, **HEADS},
+    "4B": {"hidden_size": 2560, "num_attention_heads": 32, "intermediate_size": 9728, **HEADS},
+    "8B": {"hidden_size": 4096, "num_attention_heads": 32, "intermediate_size": 12288, **HEADS},
 }
 VOCABULARY = 1024
 IMAGE, VISION_START, VISION_END, PAD, END = range(VOCABULARY - 5, VOCABULARY)
@@ -148,8 +149,6 @@ def large_batch(layer: str, side: int, size: int, num_layers: int, steps: int, t
     config = Qwen3VLConfig(
         text_config={
             **LAYERS[layer],
-            "num_key_value_heads": 8,
-            "head_dim": 128,
             "num_hidden_layers": num_layers,
             "vocab_size": VOCABULARY,
             "pad_token_id": PAD,

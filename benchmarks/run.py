@@ -12,6 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import dag
 import memory
 import outofcore
 import overhead
@@ -29,6 +30,7 @@ PARTS = {
     "throughput": throughput,
     "storage": storage,
     "outofcore": outofcore,
+    "dag": dag,
 }
 
 

@@ -4,12 +4,19 @@ import importlib
 from pathlib import Path
 
 import pytest
+import torch
+from attention_atlas.config import load_settings
+from attention_atlas.inputs.study import read_study
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import Qwen3VLTextConfig, Qwen3VLTextModel, Qwen3VLVisionConfig, Qwen3VLVisionModel
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def benchmarks(monkeypatch):
     """Imports a module of the benchmarks as their scripts do."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module
 
 
@@ -44,3 +51,29 @@ def test_a_page_without_markers_is_told(benchmarks, tmp_path):
     page.write_text("text", encoding="utf-8")
     with pytest.raises(SystemExit, match="lacks the markers"):
         benchmarks("run").write(page, "new")
+
+
+def test_the_unit_costs_of_the_8b_are_those_of_its_architecture(benchmarks):
+    """Weights counted, and FLOPs of a prompt met, in the architecture itself on a device without memory."""
+    scale, common = benchmarks("scale"), benchmarks("common")
+    shapes = scale.Shapes()
+    config = Qwen3VLTextConfig(**common.LAYER_8B, num_hidden_layers=shapes.layers, vocab_size=shapes.vocabulary)
+    vision = Qwen3VLVisionConfig(
+        depth=shapes.vision_layers, hidden_size=shapes.vision_hidden, intermediate_size=shapes.vision_intermediate
+    )
+    with torch.device("meta"):
+        text, seen = Qwen3VLTextModel(config), Qwen3VLVisionModel(vision)
+    weights = [sum(p.numel() for p in layers.parameters() if p.dim() == 2) for layers in (text.layers, seen.blocks)]
+    assert weights == [shapes.text_parameters, shapes.vision_parameters]
+    with FlopCounterMode(display=False) as met, torch.device("meta"):
+        text(inputs_embeds=torch.empty(1, 100, common.LAYER_8B["hidden_size"]))
+    of_text = scale.prefill_flops(shapes, 0, 100) - 2 * shapes.head_parameters
+    assert met.get_total_flops() == pytest.approx(of_text, rel=0.01)  # it counts attention whole, the script half
+
+
+def test_a_planned_study_has_the_samples_and_images_that_the_table_says(benchmarks, tmp_path):
+    benchmarks("dag").write_study(tmp_path / "made", samples=40, images=5)
+    made = read_study(
+        tmp_path / "made", load_settings(ROOT / "config/config.yaml").model_dump(mode="json")["query_types"]
+    )
+    assert (len(made.samples), made.samples["image"].nunique(), len(made.objects)) == (40, 5, 20)

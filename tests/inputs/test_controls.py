@@ -51,7 +51,7 @@ def study(tmp_path):
 def made(study, *wanted, images=("a.png", "b.png"), **settings):
     given = Controls(conditions=wanted, **settings)
     others = controls.donors(study.samples["image"], given.other_images, given.seed)
-    return {row["sample_id"]: row for row in controls.control_rows(study, given, images, others)}
+    return {row["sample_id"]: row for row in controls.control_rows(study.on(images), given, others)}
 
 
 def test_every_sample_is_asked_of_a_blank_picture_and_of_the_other_images(study):
@@ -181,24 +181,19 @@ def test_rows_of_a_study_that_name_a_condition_themselves_get_no_controls_and_ke
 
 def test_the_digest_changes_with_what_controls_depend_on_and_with_nothing_else(study):
     others = controls.donors(study.samples["image"], 1, 0)
-    first = controls.digest(study, {"a.png"}, others)
+    first = controls.digest(study.on({"a.png"}), others)
     changed = []
     for table, column in (("samples", "query"), ("samples", "target_object"), ("objects", "x_max")):
         frame = getattr(study, table).copy()
         frame.loc[0, column] = frame.loc[0, column] * 2
-        changed.append(
-            controls.digest(
-                Study(study.folder, **{"samples": study.samples, "objects": study.objects, table: frame}),
-                {"a.png"},
-                others,
-            )
-        )
-    changed.append(controls.digest(study, {"a.png"}, {"a.png": ("c.png",)}))
+        edited = Study(study.folder, **{"samples": study.samples, "objects": study.objects, table: frame})
+        changed.append(controls.digest(edited.on({"a.png"}), others))
+    changed.append(controls.digest(study.on({"a.png"}), {"a.png": ("c.png",)}))
     assert len({first, *changed}) == 5
     study.samples.loc[0, ["expected_answer", "split"]] = "2", ""
     study.samples.loc[3, "query"] = "of another image"
     study.objects["line"] += 1
-    assert controls.digest(study, {"a.png"}, others) == first
+    assert controls.digest(study.on({"a.png"}), others) == first
     assert len(first) == len(hashlib.sha256(b"").hexdigest()) // 4
 
 

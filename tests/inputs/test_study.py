@@ -4,9 +4,13 @@ import csv
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from attention_atlas.errors import AtlasError
+from attention_atlas.inputs import study
 from attention_atlas.inputs.study import OBJECT_COLUMNS, SAMPLE_COLUMNS, read_study
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 QUERY_TYPES = {
@@ -449,3 +453,27 @@ def test_of_very_many_problems_the_first_are_told_and_the_rest_counted(folder):
         read_study(folder, QUERY_TYPES)
     first, *lines, last = str(caught.value).splitlines()
     assert (first, len(lines), last.strip()) == (f"{folder}: 60 problem(s)", 50, "... and 10 more")
+
+
+EDGES = st.sampled_from(["0", "4", "-1", "1e3", "nan", "inf", "-inf", "", "x", " 2 ", "1_0"])
+ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["o", "p", "o o", ""]), EDGES, EDGES, EDGES, EDGES))
+
+
+@settings(deadline=None)
+@given(ROWS, st.booleans())
+def test_objects_that_are_passed_by_their_columns_have_no_problem(rows, sized):
+    table = pd.DataFrame(rows, columns=["image", "object_id", *study.BOX], dtype=str).assign(
+        line=range(2, 2 + len(rows))
+    )
+    sizes = {"a": (3, 3)} if sized else {}
+    found = list(study.check_objects("objects.csv", table, sizes))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(study, "plainly_right", lambda objects, _: pd.Series(False, index=objects.index, dtype=bool))
+        assert list(study.check_objects("objects.csv", table, sizes)) == found
+
+
+def test_a_part_of_a_study_has_the_rows_of_its_images_in_order(tmp_path):
+    samples = pd.DataFrame({"sample_id": ["1", "2", "3"], "image": ["b", "a", "b"]})
+    objects = pd.DataFrame({"image": ["c", "b"], "object_id": ["o", "p"]})
+    part = study.Study(tmp_path, samples, objects).on({"b"})
+    assert (part.samples["sample_id"].tolist(), part.objects["object_id"].tolist()) == (["1", "3"], ["p"])

@@ -15,8 +15,9 @@ from attention_atlas.inputs import controls
 from attention_atlas.inputs import shards as sharding
 from attention_atlas.inputs.causal_samples import causal_samples
 from attention_atlas.inputs.conditions import RANDOM_WEIGHTS
-from attention_atlas.inputs.study import read_study
-from attention_atlas.inputs.views import images_of, of_one_image
+from attention_atlas.inputs.picture_files import PictureFiles
+from attention_atlas.inputs.study import Study, read_study, records
+from attention_atlas.inputs.views import SEPARATOR, images_of, of_one_image
 from attention_atlas.paper import contents
 from attention_atlas.provenance import module_path
 
@@ -27,12 +28,16 @@ class Workflow:
     """The settings and models of one invocation of Snakemake, and what follows from them for its rules.
 
     `given` is Snakemake's merged configuration; its keys `study`, `model` and, if wanted, `grid`
-    (`--config study=... model=... grid=native`) replace the list of runs by that one run. Paths are relative to the
-    project's folder.
+    (`--config study=... model=... grid=native`) replace the list of runs by that one run, and `ask_model=false` makes
+    jobs that ask a model fail. Paths are relative to the project's folder.
     """
 
     def __init__(self, given: Mapping[str, Any], models_yaml: Path | str = "config/models.yaml") -> None:
-        self.settings = settings_of(given)
+        content = dict(given)
+        self._ask_model = content.pop("ask_model", True)
+        if not isinstance(self._ask_model, bool):
+            raise AtlasError(f"--config ask_model={self._ask_model}: must be true or false")
+        self.settings = settings_of(content)
         self.models = config.load_models(models_yaml)
         self.runs = [(run.study, run.model) for run in self.settings.runs]
         self._entries = {(run.study, run.model): config.effective_entry(run, self.models) for run in self.settings.runs}
@@ -41,10 +46,17 @@ class Workflow:
         self._studies = {
             run.study: read_study(Path("data", run.study), query_types, images=()) for run in self.settings.runs
         }
-        self._shards = cache(lambda study: sharding.shards_of(f"data/{study}/samples.csv", self.settings.shards))
+        self._divided = cache(lambda study: divided(self._studies[study], self.settings.shards))
         self._donors = cache(self._donors_of)
         self._perturbed = cache(self._perturbed_of)
         self._control_shards = cache(self._control_shards_of)
+        self._image_files = cache(self._images_in)
+        self._mask_files = cache(self._masks_in)
+
+    def environment(self) -> str:
+        """What the shell of every job begins with: what changes no result, and by which no job is compared."""
+        asked = str(self._ask_model).lower()
+        return f"export ATLAS_LOG_LEVEL={self.settings.log_level} ATLAS_ASK_MODEL={asked}; "
 
     def sections(self, *names: str) -> str:
         """Sections of the settings as JSON: what a rule passes to its command, and compares."""
@@ -52,51 +64,72 @@ class Workflow:
 
     def shards(self, study: str) -> list[str]:
         """The shards that a study's images fall into."""
-        return list(self._shards(study))
+        return list(self._divided(study))
 
-    def images(self, study: str, shard: str | None = None) -> list[str]:
-        """The image files of one shard, or of a whole study; refuses rows whose image is not there."""
-        wanted = self._shards(study).values() if shard is None else [self._shards(study)[shard]]
-        first_row = {
-            image: row for rows in reversed([*wanted]) for row in reversed(rows) for image in images_of(row["image"])
-        }
-        found = {f"data/{study}/images/{image}": row for image, row in first_row.items()}
-        missing = [f"line {row['line']}: {path} is not there" for path, row in found.items() if not Path(path).exists()]
-        if missing:
-            told = "\n  ".join(sorted(missing)[:20])
-            raise AtlasError(
-                f"data/{study}/samples.csv: {len(missing)} image(s) missing; put them there, or fetch them with "
-                f"`dvc pull data/{study}/images`\n  {told}"
-            )
-        return sorted(found)
+    def images(self, study: str, shard: str | None = None) -> str:
+        """The folder of a study's images; refuses rows, of one shard or of all, whose image is not there."""
+        return self._image_files(study).folder_of(self._images_of(study, shard))
+
+    def images_digest(self, study: str, shard: str | None = None) -> str:
+        """A hash of the pictures of one shard, or of a whole study, by their content."""
+        return self._image_files(study).digest(self._images_of(study, shard))
+
+    def control_images(self, study: str, shard: str) -> str:
+        """The same folder; refuses rows whose image is not there, of those that the shard's control conditions show."""
+        return self._image_files(study).folder_of(self._images_shown(study, shard))
+
+    def control_images_digest(self, study: str, shard: str) -> str:
+        """A hash of the pictures that the control conditions of a shard are made of."""
+        return self._image_files(study).digest(self._images_shown(study, shard))
 
     def masks(self, study: str, shard: str | None = None) -> list[str]:
-        """The mask files of the objects of a study, or of one shard's images."""
-        objects = self._studies[study].objects
-        if shard is not None:
-            own = {image for named in self._images_of(study, shard) for image in images_of(named)}
-            objects = objects[objects["image"].isin(own)]
-        return sorted(f"data/{study}/masks/{mask}" for mask in objects.get("mask", []) if mask)
+        """The folder of the objects' masks, as a list of one; none where the study, or the shard, has no mask."""
+        wanted = self._masks_of(study, shard)
+        return [self._mask_files(study).folder_of(wanted)] if wanted else []
+
+    def masks_digest(self, study: str, shard: str | None = None) -> str:
+        """A hash of the masks of a study's objects, or of those on one shard's images, by their content."""
+        return self._mask_files(study).digest(self._masks_of(study, shard))
 
     def rows_digest(self, study: str, shard: str) -> str:
         """A hash of what the extraction reads of a shard's rows."""
-        return sharding.digest(self._shards(study)[shard])
-
-    def control_images(self, study: str, shard: str) -> list[str]:
-        """The image files that the control conditions of a shard are made of: its own and those its questions visit."""
-        others = {other for image in self._images_of(study, shard) for other in self._donors(study).get(image, ())}
-        return sorted({*self.images(study, shard), *(f"data/{study}/images/{other}" for other in others)})
+        return sharding.digest(records(self._divided(study)[shard].samples))
 
     def control_digest(self, study: str, shard: str) -> str:
         """A hash of what the control samples of a shard depend on in the study's tables."""
-        return controls.digest(self._studies[study], self._images_of(study, shard), self._donors(study))
+        return controls.digest(self._divided(study)[shard], self._donors(study))
 
     def control_shards(self, study: str) -> list[str]:
         """The shards that have any control sample."""
         return self._control_shards(study)
 
-    def _images_of(self, study: str, shard: str) -> set[str]:
-        return {row["image"] for row in self._shards(study)[shard]}
+    def _part(self, study: str, shard: str | None) -> Study:
+        return self._studies[study] if shard is None else self._divided(study)[shard]
+
+    def _images_of(self, study: str, shard: str | None = None) -> set[str]:
+        named = set(self._part(study, shard).samples["image"].tolist())
+        return {image for several in named for image in images_of(several)}
+
+    def _images_shown(self, study: str, shard: str) -> set[str]:
+        own = self._images_of(study, shard)
+        return own.union(*(self._donors(study).get(image, ()) for image in own))
+
+    def _masks_of(self, study: str, shard: str | None = None) -> set[str]:
+        return {mask for mask in self._part(study, shard).objects.get("mask", []) if mask}
+
+    def _images_in(self, study: str) -> PictureFiles:
+        rows = self._studies[study].samples[["image", "line"]]
+        rows = rows.assign(image=rows["image"].str.split(SEPARATOR, regex=False)).explode("image")
+        return PictureFiles(
+            Path("data", study, "images"), Path("data", study, "samples.csv"), rows["image"], rows["line"]
+        )
+
+    def _masks_in(self, study: str) -> PictureFiles:
+        objects = self._studies[study].objects
+        masked = objects[objects["mask"] != ""] if "mask" in objects else objects.iloc[:0].assign(mask="")
+        return PictureFiles(
+            Path("data", study, "masks"), Path("data", study, "objects.csv"), masked["mask"], masked["line"]
+        )
 
     def _donors_of(self, study: str) -> dict[str, tuple[str, ...]]:
         wanted = self.settings.controls
@@ -105,11 +138,10 @@ class Workflow:
         return controls.donors(of_one_image(self._studies[study].samples)["image"], wanted.other_images, wanted.seed)
 
     def _control_shards_of(self, study: str) -> list[str]:
-        asked = self._studies[study], self.settings.controls
         return [
             shard
-            for shard in self._shards(study)
-            if any(controls.control_rows(*asked, self._images_of(study, shard), self._donors(study)))
+            for shard, part in self._divided(study).items()
+            if any(controls.control_rows(part, self.settings.controls, self._donors(study)))
         ]
 
     def interventions(self, study: str, model: str) -> list[str]:
@@ -118,12 +150,13 @@ class Workflow:
 
     def intervention_digest(self, study: str, shard: str) -> str:
         """A hash of what the perturbations of a shard depend on in the study's tables."""
-        return controls.digest(self._studies[study], self._images_of(study, shard), self._perturbed(study)[shard])
+        return controls.digest(self._divided(study)[shard], self._perturbed(study)[shard])
 
     def _perturbed_of(self, study: str) -> dict[str, dict[str, list[str]]]:
         if not self.settings.causal.checks:
             return {}
-        image_of = self._studies[study].samples.set_index("sample_id")["image"]
+        samples = self._studies[study].samples
+        image_of = dict(zip(samples["sample_id"].tolist(), samples["image"].tolist(), strict=True))
         found: dict[str, dict[str, list[str]]] = {}
         for name in causal_samples(self._studies[study], self.settings.causal):
             shard = sharding.shard_of(image_of[name], self.settings.shards)
@@ -195,6 +228,24 @@ class Workflow:
     def all_maps(self) -> list[str]:
         """The shards of every run and part."""
         return [path for run in self.runs for part in ["", *self.parts(run[0])] for path in self.maps(*run, part)]
+
+
+def divided(study: Study, shards: int) -> dict[str, Study]:
+    """Shard -> the part of a study on its images, rows in the tables' order.
+
+    Objects that no sample sees, and shards without a sample, are left out.
+    """
+    shard_of = {named: sharding.shard_of(named, shards) for named in set(study.samples["image"].tolist())}
+    samples = dict(list(study.samples.groupby([shard_of[named] for named in study.samples["image"].tolist()])))
+    seen_in: dict[str, set[str]] = {}
+    for named, shard in shard_of.items():
+        for image in images_of(named):
+            seen_in.setdefault(image, set()).add(shard)
+    places: dict[str, list[int]] = {shard: [] for shard in samples}
+    for place, image in enumerate(study.objects["image"].tolist()):
+        for shard in seen_in.get(image, ()):
+            places[shard].append(place)
+    return {shard: Study(study.folder, mine, study.objects.iloc[places[shard]]) for shard, mine in samples.items()}
 
 
 def paper_folders(study: str, model: str) -> tuple[Path, Path]:

@@ -151,7 +151,7 @@ rule ground:
         controls=lambda w: atlas.part(w.study, w.model, "controls", "step_maps.nc"),
         random=lambda w: atlas.part(w.study, w.model, "random_weights", "step_maps.nc"),
         study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
-        masks=lambda w: atlas.masks(w.study),
+        masks=lambda w: ancient(atlas.masks(w.study)),
         code=modules(analysis.STEPS["ground"].modules),
     output:
         "results/analysis/{study}/{model}/grounding_scores.parquet",
@@ -162,6 +162,7 @@ rule ground:
     conda:
         "../../envs/atlas.yaml"
     params:
+        masks=lambda w: atlas.masks_digest(w.study),
         settings=atlas.sections(*analysis.STEPS["ground"].settings),
         controls=lambda w: atlas.given(
             "--controls", w.study, w.model, "controls", "step_maps.nc"
@@ -179,7 +180,7 @@ rule conditions:
         maps="results/analysis/{study}/{model}/step_maps.nc",
         controls=lambda w: atlas.part(w.study, w.model, "controls", "step_maps.nc"),
         study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
-        masks=lambda w: atlas.masks(w.study),
+        masks=lambda w: ancient(atlas.masks(w.study)),
         code=modules(analysis.STEPS["conditions"].modules),
     output:
         "results/analysis/{study}/{model}/condition_scores.parquet",
@@ -190,6 +191,7 @@ rule conditions:
     conda:
         "../../envs/atlas.yaml"
     params:
+        masks=lambda w: atlas.masks_digest(w.study),
         settings=atlas.sections(*analysis.STEPS["conditions"].settings),
         controls=lambda w: atlas.given(
             "--controls", w.study, w.model, "controls", "step_maps.nc"
@@ -235,7 +237,7 @@ rule heads:
     input:
         maps="results/analysis/{study}/{model}/step_maps.nc",
         study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
-        masks=lambda w: atlas.masks(w.study),
+        masks=lambda w: ancient(atlas.masks(w.study)),
         code=modules(analysis.STEPS["heads"].modules),
     output:
         heads="results/analysis/{study}/{model}/heads.json",
@@ -248,6 +250,7 @@ rule heads:
     conda:
         "../../envs/atlas.yaml"
     params:
+        masks=lambda w: atlas.masks_digest(w.study),
         settings=atlas.sections(*analysis.STEPS["heads"].settings),
     shell:
         "atlas heads --maps {input.maps} --study data/{wildcards.study} --settings {params.settings:q} "
@@ -297,7 +300,7 @@ rule compare:
         causal="results/analysis/{study}/{model}/causal_samples.parquet",
         manifest="results/attention/{study}/{model}/manifest.json",
         study=["data/{study}/samples.csv", "data/{study}/objects.csv"],
-        masks=lambda w: atlas.masks(w.study),
+        masks=lambda w: ancient(atlas.masks(w.study)),
         code=modules(analysis.STEPS["compare"].modules),
     output:
         expand(
@@ -311,6 +314,7 @@ rule compare:
     conda:
         "../../envs/atlas.yaml"
     params:
+        masks=lambda w: atlas.masks_digest(w.study),
         settings=atlas.sections(*analysis.STEPS["compare"].settings),
         folder=subpath(output[0], parent=True),
     shell:

@@ -5,7 +5,7 @@
 rule extract:
     input:
         samples=ancient("data/{study}/samples.csv"),  # an edited row reaches its own shard alone, by params
-        images=lambda w: atlas.images(w.study, w.shard),
+        images=lambda w: ancient(atlas.images(w.study, w.shard)),
         weights=lambda w: atlas.weights(w.study, w.model),
         lock="envs/requirements.lock",
         code=modules(attention.EXTRACTION_MODULES),
@@ -24,6 +24,7 @@ rule extract:
         runtime=240,
     params:
         rows=lambda w: atlas.rows_digest(w.study, w.shard),
+        images=lambda w: atlas.images_digest(w.study, w.shard),
         entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
         shards=atlas.settings.shards,
         settings=atlas.sections(*attention.EXTRACTION_SETTINGS),
@@ -36,8 +37,8 @@ rule extract:
 rule extract_controls:
     input:
         study=ancient(["data/{study}/samples.csv", "data/{study}/objects.csv"]),
-        images=lambda w: atlas.control_images(w.study, w.shard),
-        masks=lambda w: atlas.masks(w.study, w.shard),
+        images=lambda w: ancient(atlas.control_images(w.study, w.shard)),
+        masks=lambda w: ancient(atlas.masks(w.study, w.shard)),
         weights=lambda w: atlas.weights(w.study, w.model),
         lock="envs/requirements.lock",
         code=modules(attention.CONTROL_MODULES),
@@ -56,6 +57,8 @@ rule extract_controls:
         runtime=240,
     params:
         rows=lambda w: atlas.control_digest(w.study, w.shard),
+        images=lambda w: atlas.control_images_digest(w.study, w.shard),
+        masks=lambda w: atlas.masks_digest(w.study, w.shard),
         entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
         shards=atlas.settings.shards,
         settings=atlas.sections(*attention.CONTROL_SETTINGS),
@@ -68,7 +71,7 @@ rule extract_controls:
 rule extract_random_weights:
     input:
         samples=ancient("data/{study}/samples.csv"),
-        images=lambda w: atlas.images(w.study, w.shard),
+        images=lambda w: ancient(atlas.images(w.study, w.shard)),
         weights=lambda w: atlas.weights(w.study, w.model),
         lock="envs/requirements.lock",
         code=modules(attention.CONTROL_MODULES),
@@ -87,6 +90,7 @@ rule extract_random_weights:
         runtime=240,
     params:
         rows=lambda w: atlas.rows_digest(w.study, w.shard),
+        images=lambda w: atlas.images_digest(w.study, w.shard),
         entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
         shards=atlas.settings.shards,
         settings=atlas.sections(*attention.EXTRACTION_SETTINGS),
@@ -100,8 +104,8 @@ rule extract_random_weights:
 rule intervene:
     input:
         study=ancient(["data/{study}/samples.csv", "data/{study}/objects.csv"]),
-        images=lambda w: atlas.images(w.study, w.shard),
-        masks=lambda w: atlas.masks(w.study, w.shard),
+        images=lambda w: ancient(atlas.images(w.study, w.shard)),
+        masks=lambda w: ancient(atlas.masks(w.study, w.shard)),
         weights=lambda w: atlas.weights(w.study, w.model),
         lock="envs/requirements.lock",
         tokens="results/attention/{study}/{model}/{shard}.nc",
@@ -122,6 +126,8 @@ rule intervene:
         runtime=240,
     params:
         rows=lambda w: atlas.intervention_digest(w.study, w.shard),
+        images=lambda w: atlas.images_digest(w.study, w.shard),
+        masks=lambda w: atlas.masks_digest(w.study, w.shard),
         entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
         settings=atlas.sections(*attention.INTERVENTION_SETTINGS),
     shell:

@@ -9,7 +9,7 @@ rule check_study:
     input:
         samples="data/{study}/samples.csv",
         objects="data/{study}/objects.csv",
-        images=lambda w: atlas.images(w.study),
+        images=lambda w: ancient(atlas.images(w.study)),
         code=modules(["inputs.study", "inputs.images", "inputs.answers"]),
     output:
         "results/attention/{study}/study.json",
@@ -21,6 +21,7 @@ rule check_study:
     conda:
         "../../envs/atlas.yaml"
     params:
+        images=lambda w: atlas.images_digest(w.study),
         settings=atlas.sections("query_types"),
     shell:
         "atlas validate data/{wildcards.study} --settings {params.settings:q} --output {output} --log {log}"

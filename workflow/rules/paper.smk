@@ -144,7 +144,7 @@ rule overlay_figure:
     input:
         maps="results/analysis/{study}/{model}/selected_maps.nc",
         objects="data/{study}/objects.csv",
-        images=lambda w: atlas.images(w.study),
+        images=lambda w: ancient(atlas.images(w.study)),
         code=lambda w: modules(paper.figure_modules(w.figure)),
     output:
         pdf="results/paper/figures/{study}/{model}/{figure}.pdf",
@@ -161,6 +161,7 @@ rule overlay_figure:
     conda:
         "../../envs/atlas.yaml"
     params:
+        images=lambda w: atlas.images_digest(w.study),
         settings=lambda w: atlas.sections(*paper.figure_settings(w.figure)),
     shell:
         "atlas figure {wildcards.figure} --maps {input.maps} --study data/{wildcards.study} "

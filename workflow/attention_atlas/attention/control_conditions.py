@@ -17,7 +17,7 @@ def control_samples(study_folder: Path, shard: str, shards: int, controls: Contr
     """The control samples of the study's images in a shard, ordered by picture: each is encoded once and forgotten."""
     study, own = shard_rows(study_folder, shard, shards)
     others = donors(of_one_image(study.samples)["image"], controls.other_images, controls.seed)
-    rows = list(control_rows(study, controls, {row["image"] for row in own}, others))
+    rows = list(control_rows(study.on({row["image"] for row in own}), controls, others))
     read_study(study_folder, query_types=None, images={image_of(row["image"]) for row in rows})  # before any weights
     if not rows:
         raise AtlasError(

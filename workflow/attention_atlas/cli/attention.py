@@ -13,6 +13,16 @@ from typing import Annotated
 import typer
 
 from attention_atlas.cli.common import Log, Settings, logged, parse
+from attention_atlas.errors import AtlasError
+
+AskModel = Annotated[
+    bool,
+    typer.Option(
+        "--ask-model/--no-model",
+        envvar="ATLAS_ASK_MODEL",
+        help="Whether a model may be asked. Where not, the command fails and tells what to pull instead.",
+    ),
+]
 
 
 class Asked(StrEnum):
@@ -45,6 +55,7 @@ def extract(
         Asked, typer.Option(help="The study's own samples, its control conditions, or its samples of random weights.")
     ] = Asked.study,
     seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    ask_model: AskModel = True,
     log: Log = None,
 ) -> None:
     """Ask a model the samples of one shard and keep its attention.
@@ -52,6 +63,7 @@ def extract(
     Reads the sections extraction, generation, capture, and for control conditions controls, of the settings.
     """
     with logged(log) as logger:
+        refuse_without_model(ask_model, output)
         from attention_atlas.attention import asking, control_conditions, extraction
         from attention_atlas.config import Controls, ModelEntry, checked
 
@@ -92,6 +104,7 @@ def intervene(
     model_entry: Annotated[str, typer.Option(help="The model's entry of config/models.yaml, as JSON.")],
     settings: Settings,
     output: Annotated[Path, typer.Option(help="The table to write (parquet).")],
+    ask_model: AskModel = True,
     log: Log = None,
 ) -> None:
     """Score a shard's generated tokens again with image or attention perturbed: one sample an image, or those named.
@@ -99,6 +112,7 @@ def intervene(
     Reads the sections causal, extraction, pooling, bands and query_types of the settings.
     """
     with logged(log) as logger:
+        refuse_without_model(ask_model, output)
         from attention_atlas.analysis import causal_subjects
         from attention_atlas.analysis.step_maps import read
         from attention_atlas.attention.interventions import intervene_shard, with_unmapped
@@ -132,6 +146,16 @@ def intervene(
         table = with_unmapped(table, without)
         write_table(table, output)
         logger.info("%d log-probabilities, %d missing", len(table), table["logprob"].isna().sum())
+
+
+def refuse_without_model(ask_model: bool, output: Path) -> None:
+    """Tell how to fetch what only a model can make, where none may be asked."""
+    if not ask_model:
+        raise AtlasError(
+            f"{output} is needed, and is not here or out of date; no model is asked (ask_model=false). Fetch it: "
+            f"`dvc pull {output.parent}`. Where the study, its settings or the code behind the maps changed since, it "
+            "has to be made: leave out `--config ask_model=false`, on a machine that has the model"
+        )
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from attention_atlas.config import Causal
 from attention_atlas.errors import AtlasError, nearest
-from attention_atlas.inputs.study import Study
+from attention_atlas.inputs.study import Study, records
 from attention_atlas.inputs.views import of_one_image
 
 
@@ -41,11 +41,13 @@ def causal_samples(study: Study, causal: Causal) -> list[str]:
     if causal.samples:
         return named_samples(study, causal.samples)
     samples = of_one_image(study.samples[study.samples["condition"] == ""])
-    targeted = samples[samples["target_object"] != ""]
-    by_image = {str(image): rows for image, rows in targeted.groupby("image")}
+    targeted = samples[samples["target_object"] != ""].sort_values(["query_type", "query_id"], kind="stable")
+    by_image: dict[str, list[Mapping[str, str]]] = {}
+    for row in records(targeted[["image", "sample_id", "query_type", "query_id"]]):
+        by_image.setdefault(row["image"], []).append(row)
     chosen: Counter[tuple[str, ...]] = Counter()
     picked = {image: least_chosen(by_image[image], chosen) for image in sorted(by_image, key=drawn)}
-    return [picked[image] for image in samples["image"].unique() if image in picked]
+    return [picked[image] for image in dict.fromkeys(samples["image"].tolist()) if image in picked]
 
 
 def drawn(image: str) -> bytes:
@@ -66,9 +68,8 @@ def named_samples(study: Study, names: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def least_chosen(samples: pd.DataFrame, chosen: Counter[tuple[str, ...]]) -> str:
-    """The sample of an image whose type, then whose query, was chosen least; it is counted in `chosen`."""
-    rows = samples.sort_values(["query_type", "query_id"], kind="stable").to_dict("records")
+def least_chosen(rows: Iterable[Mapping[str, str]], chosen: Counter[tuple[str, ...]]) -> str:
+    """Of an image's samples the one whose type, then whose query, was chosen least; it is counted in `chosen`."""
     best = min(rows, key=lambda row: (chosen[(row["query_type"],)], chosen[row["query_type"], row["query_id"]]))
     chosen.update([(best["query_type"],), (best["query_type"], best["query_id"])])
-    return str(best["sample_id"])
+    return best["sample_id"]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -32,21 +32,17 @@ def donors(images: Iterable[str], number: int, seed: int) -> dict[str, tuple[str
     }
 
 
-def control_rows(
-    study: Study, controls: Controls, images: Collection[str], others: Mapping[str, Sequence[str]]
-) -> Iterator[Row]:
-    """The control samples of some of a study's images, as rows of what the extraction reads, image by image."""
-    objects = dict(list(study.objects.groupby("image", sort=False)))
-    none = study.objects.iloc[:0]
-    own = of_one_image(study.samples[study.samples["condition"] == ""])
-    for image, samples in own.groupby("image", sort=False):
-        if image in images:
-            for condition in controls.conditions:
-                if condition == "generic":
-                    yield control(samples.iloc[0], condition, str(image), controls.generic_query)
-                elif condition != RANDOM_WEIGHTS:
-                    for _, sample in samples.iterrows():
-                        yield from controls_of(sample, condition, controls, objects.get(image, none), others)
+def control_rows(study: Study, controls: Controls, others: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """The control samples of a study, or of its part on some images, as rows of what the extraction reads, by image."""
+    places = study.objects.groupby("image", sort=False).indices
+    for image, samples in of_one_image(study.samples[study.samples["condition"] == ""]).groupby("image", sort=False):
+        there = study.objects.iloc[places.get(image, [])]
+        for condition in controls.conditions:
+            if condition == "generic":
+                yield control(samples.iloc[0], condition, str(image), controls.generic_query)
+            elif condition != RANDOM_WEIGHTS:
+                for _, sample in samples.iterrows():
+                    yield from controls_of(sample, condition, controls, there, others)
 
 
 def controls_of(
@@ -104,13 +100,19 @@ def rows_with_random_weights(rows: Iterable[Row]) -> list[Row]:
     ]
 
 
-def digest(study: Study, images: Collection[str], others: Mapping[str, Sequence[str]]) -> str:
-    """A hash of what the control samples of some images depend on beside the settings and the pictures."""
-    samples = study.samples[study.samples["image"].isin(images)]
-    objects = study.objects[study.objects["image"].isin(images)]
+def digest(part: Study, others: Mapping[str, Sequence[str]]) -> str:
+    """A hash of what the control samples of a part of a study depend on beside the settings and the pictures.
+
+    Objects on images that the part asks nothing about must not be in it.
+    """
     read = [
-        samples[[*EXTRACTED_COLUMNS, "target_object"]].values.tolist(),
-        objects.drop(columns=["line", "label", "colour"]).astype(str).values.tolist(),
-        {image: others.get(image, ()) for image in sorted(images)},
+        rows_as_text(part.samples[[*EXTRACTED_COLUMNS, "target_object"]]),
+        rows_as_text(part.objects.drop(columns=["line", "label", "colour"])),
+        {image: others.get(image, ()) for image in sorted(set(part.samples["image"].tolist()))},
     ]
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:16]
+
+
+def rows_as_text(table: pd.DataFrame) -> list[tuple[str, ...]]:
+    """The rows of a table as texts."""
+    return list(zip(*(map(str, table[column].tolist()) for column in table), strict=True))

@@ -59,11 +59,11 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
 
 def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
     """The header and rows of a CSV."""
-    (_, header), *rows = numbered_rows(path) or [(1, [])]
+    (_, header), *rows = numbered_rows(path) or [(1, ())]
     refuse([f"{path}, line 1: column {name!r} occurs {n} times" for name, n in Counter(header).items() if n > 1])
     odd = [(line, len(row)) for line, row in rows if len(row) != len(header)]
     refuse([f"{path}, line {line}: has {fields} fields, the header has {len(header)}" for line, fields in odd])
-    return header, [(line, dict(zip(header, row, strict=True))) for line, row in rows]
+    return list(header), [(line, dict(zip(header, row, strict=True))) for line, row in rows]
 
 
 def read_json_lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:

@@ -5,11 +5,12 @@ import io
 import json
 import math
 import re
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -52,6 +53,13 @@ class Study:
     def image_path(self, image: str) -> Path:
         """The file of an image."""
         return self.folder / "images" / image
+
+    def on(self, images: Set[str]) -> "Study":
+        """The part of the study on some of its images, rows in the tables' order."""
+        samples, objects = (
+            rows[[image in images for image in rows["image"].tolist()]] for rows in (self.samples, self.objects)
+        )
+        return Study(self.folder, samples, objects)
 
     def targets(self, sample_id: str) -> pd.DataFrame:
         """The target objects of a sample, in the order of the objects table; no rows where it names none."""
@@ -111,7 +119,7 @@ def read_table(path: Path, columns: tuple[str, ...], further_columns: bool) -> t
     """
     empty = pd.DataFrame(columns=[*columns, "line"])
     try:
-        (_, header), *rows = numbered_rows(path) or [(1, [])]
+        (_, header), *rows = numbered_rows(path) or [(1, ())]
     except AtlasError as error:
         return empty, [str(error)]
     problems = list(check_header(path, header, columns, further_columns))
@@ -122,15 +130,24 @@ def read_table(path: Path, columns: tuple[str, ...], further_columns: bool) -> t
         for line, row in rows
         if len(row) != len(header)
     ]
-    whole = [[*row, line] for line, row in rows if len(row) == len(header)]
-    return pd.DataFrame(whole, columns=[*header, "line"]), problems
+    whole = [(line, row) for line, row in rows if len(row) == len(header)]
+    return pd.DataFrame([row for _, row in whole], columns=header).assign(line=[line for line, _ in whole]), problems
 
 
-def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """The rows of a CSV, blank ones left out, each with the line that it ends in."""
+def records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The rows of a table one by one: of text, `to_dict("records")` takes several times as long, and keeps all rows."""
+    for row in zip(*(table[name].tolist() for name in table), strict=True):
+        yield dict(zip(table.columns, row, strict=True))
+
+
+def numbered_rows(path: Path) -> list[tuple[int, tuple[str, ...]]]:
+    """The rows of a CSV, blank ones left out, each with the line that it ends in.
+
+    As tuples: of lists, Python's garbage collection would walk through all of a large table again and again.
+    """
     try:
         reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
-        return [(reader.line_num, row) for row in reader if row]
+        return [(reader.line_num, tuple(row)) for row in reader if row]
     except FileNotFoundError:
         raise AtlasError(f"{path}: there is no such file") from None
     except UnicodeDecodeError as error:
@@ -141,7 +158,7 @@ def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
         raise AtlasError(f"{path}, line {reader.line_num}: is not CSV ({error}); check its quotation marks") from None
 
 
-def check_header(path: Path, header: list[str], columns: tuple[str, ...], further_columns: bool) -> Iterator[str]:
+def check_header(path: Path, header: Sequence[str], columns: tuple[str, ...], further_columns: bool) -> Iterator[str]:
     """What is wrong with the names of the columns."""
     here = f"{path}, line 1: "
     if "line" in header:
@@ -158,8 +175,9 @@ def check_header(path: Path, header: list[str], columns: tuple[str, ...], furthe
 
 def check_samples(path: Path, samples: pd.DataFrame, query_types: Mapping[str, Any] | None) -> Iterator[str]:
     """What is wrong with single samples."""
-    first_line = samples.groupby("sample_id")["line"].first()
-    for row in samples.to_dict("records"):
+    first_line = samples.groupby("sample_id")["line"].first().to_dict()
+    of_answers: dict[tuple[str, str, bool], list[str]] = {}  # there are few different ones, however many samples
+    for row in records(samples):
         here = f"{path}, line {row['line']}"
         if not SAFE_ID.fullmatch(row["sample_id"]):
             yield f"{here}: sample_id {row['sample_id']!r} must be letters, digits, '.', '_' or '-'"
@@ -177,44 +195,44 @@ def check_samples(path: Path, samples: pd.DataFrame, query_types: Mapping[str, A
         if row["split"] not in SPLITS:
             yield f"{here}: split {row['split']!r} is not select, evaluate or empty"
         if query_types is not None:
-            yield from check_answer(here, row, query_types)
+            asked = row["query_type"], row["expected_answer"], bool(row["target_object"])
+            if asked not in of_answers:
+                of_answers[asked] = list(check_answer(*asked, query_types))
+            yield from (f"{here}: {problem}" for problem in of_answers[asked])
 
 
-def check_answer(here: str, row: Mapping[Hashable, str], query_types: Mapping[str, Any]) -> Iterator[str]:
+def check_answer(name: str, expected: str, has_target: bool, query_types: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with a sample's query type, expected answer and need of a target."""
-    query_type = query_types.get(row["query_type"])
+    query_type = query_types.get(name)
     if query_type is None:
-        yield f"{here}: unknown query_type {row['query_type']!r}.{nearest(row['query_type'], list(query_types))}"
+        yield f"unknown query_type {name!r}.{nearest(name, list(query_types))}"
         return
     answers = query_type["answers"]
-    expected = row["expected_answer"]
     if expected and canonical(expected, answers) is None:
         yield (
-            f"{here}: expected_answer {expected!r} is not in the vocabulary of query type {row['query_type']!r}."
-            f"{nearest(expected, list(answers))} (config: query_types.{row['query_type']}.answers)"
+            f"expected_answer {expected!r} is not in the vocabulary of query type {name!r}."
+            f"{nearest(expected, list(answers))} (config: query_types.{name}.answers)"
         )
-    if query_type["needs_target"] and not row["target_object"]:
-        yield (
-            f"{here}: query type {row['query_type']!r} needs a target_object "
-            "(an object_id of objects.csv, several joined by +)"
-        )
+    if query_type["needs_target"] and not has_target:
+        yield f"query type {name!r} needs a target_object (an object_id of objects.csv, several joined by +)"
 
 
 def check_targets(path: Path, samples: pd.DataFrame, objects: pd.DataFrame) -> Iterator[str]:
     """Targets that no object of the sample's image answers to."""
-    known = objects.groupby("image")["object_id"].agg(list).to_dict()
-    for row in samples[samples["target_object"] != ""].to_dict("records"):
-        there, image = [name for one in images_of(row["image"]) for name in known.get(one, [])], row["image"]
+    known = set(zip(objects["image"].tolist(), objects["object_id"].tolist(), strict=True))
+    for row in records(samples.loc[samples["target_object"] != "", ["image", "line", "target_object"]]):
+        image = row["image"]
         for target in row["target_object"].split("+"):
-            if target not in there:
+            if not any((one, target) in known for one in images_of(image)):
+                there = objects["object_id"][objects["image"].isin(images_of(image))].tolist()
                 hint = nearest(target, there) if there else " The image has no objects."
                 yield f"{path}, line {row['line']}: target_object {target!r} is not an object of {image!r}.{hint}"
 
 
 def check_objects(path: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
     """What is wrong with single objects; boxes are held against the sizes of the images that are known."""
-    first_line = objects.groupby(["image", "object_id"])["line"].first()
-    for row in objects.to_dict("records"):
+    first_line = objects.groupby(["image", "object_id"])["line"].first().to_dict()
+    for row in objects[~plainly_right(objects, sizes)].to_dict("records"):
         here, key = f"{path}, line {row['line']}", (row["image"], row["object_id"])
         if not SAFE_ID.fullmatch(row["object_id"]):
             yield f"{here}: object_id {row['object_id']!r} must be letters, digits, '.', '_' or '-'"
@@ -234,6 +252,20 @@ def check_objects(path: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[i
         width, height = sizes.get(row["image"], (float("inf"), float("inf")))
         if not (x_min >= 0 and y_min >= 0 and x_max <= width and y_max <= height):
             yield f"{here}: {box} reaches outside the image {row['image']!r} of {width} x {height} px"
+
+
+def plainly_right(objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> pd.Series:
+    """Objects that columns alone show to be in order: a box on an image of unknown size, an id of its own.
+
+    Of hundreds of thousands of objects few are left to be looked at one by one.
+    """
+    try:
+        x_min, y_min, x_max, y_max = (objects[edge].astype(float) for edge in BOX)
+    except ValueError:
+        return pd.Series(False, index=objects.index)
+    box = (x_min >= 0) & (y_min >= 0) & (x_min < x_max) & (y_min < y_max) & np.isfinite(x_max) & np.isfinite(y_max)
+    named = objects["object_id"].str.fullmatch(SAFE_ID) & ~objects.duplicated(["image", "object_id"])
+    return box & named & ~objects["image"].isin(sizes)
 
 
 def image_sizes(
