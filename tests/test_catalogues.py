@@ -8,15 +8,15 @@ from attention_atlas.paper import catalogue as paper
 
 PACKAGE = "attention_atlas"
 # They say what is allowed, tell errors and name sources; they decide no number.
-DECIDE_NOTHING = {"", "config", "errors", "provenance", "settings_files"}
+DECIDE_NOTHING = {"", "config", "errors", "provenance", "settings_files", "attention.devices"}
 # Read for checking alone, which can stop a step but not change its output.
 CHECKS_ALONE = {
     "extract": {"inputs.study", "inputs.answers", "attention.catalogue"},
     "extract_controls": {"inputs.answers", "attention.catalogue"},
     "intervene": {"inputs.answers", "analysis.blocks", "analysis.rows", "store"},
     "answers": {"inputs.images", "analysis.rows", "store"},
-    "transcript": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images"},
-    "mass": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images"},
+    "transcript": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images", "inputs.views"},
+    "mass": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images", "inputs.views"},
     "summaries": {"store"},  # the names of the masses
     "selected_maps": {"inputs.answers", "inputs.images", "analysis.blocks", "analysis.rows"},
     "numbers": {"paper.catalogue"},
@@ -41,6 +41,7 @@ CHECKS_ALONE = {
 # Modules that a command runs beside the rule's own.
 RUN_TOO = {
     "compare": ("analysis.grounding_summaries", "analysis.shortcut"),
+    "extract_controls": ("attention.extraction",),
     "intervene": ("analysis.causal_subjects",),
 }
 GRAPH = grimp.build_graph(PACKAGE)

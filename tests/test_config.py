@@ -324,7 +324,8 @@ def test_a_rule_passes_named_sections_as_json_in_one_order():
     assert text == section_json(settings, "capture", "pooling")
     assert json.loads(text) == {
         "capture": {
-            **{"full_samples": [], "hidden_states": False, "keys": "vision", "rows": "last", "value_weighted": True}
+            **{"full_samples": [], "hidden_states": False, "keep_bits": None, "keys": "vision", "rows": "last"},
+            "value_weighted": True,
         },
         "pooling": {"heads": "max"},
     }

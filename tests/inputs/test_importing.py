@@ -314,7 +314,8 @@ def test_plurals_are_as_the_entry_says(make):
 
 def test_the_queries_of_the_documentation_are_in_order(tmp_path):
     text = Path("docs/studies.md").read_text(encoding="utf-8")
-    (tmp_path / "queries.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    start = "- query_id:"
+    (tmp_path / "queries.yaml").write_text(start + text.partition(f"```yaml\n{start}")[2].partition("```")[0])
     templates = read_templates(tmp_path / "queries.yaml")
     assert [template.query_id for template in templates] == ["how_many", "is_there", "is_there", "where"]
     assert list(check_templates(templates, QUERY_TYPES, ["dog", "person"])) == []

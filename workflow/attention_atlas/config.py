@@ -10,13 +10,37 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from attention_atlas.errors import AtlasError, nearest
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Grid = Literal["native"] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+def batch_size_of(value: Any) -> int | Literal["auto"]:
+    """A number of samples, or auto; one message for both."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"must be a whole number from 1, or auto, not {value!r}")
+
+
+BatchSize = Annotated[
+    int | Literal["auto"],
+    PlainValidator(batch_size_of),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+]
 
 
 class Section(BaseModel):
@@ -39,7 +63,7 @@ class Run(Section):
 class Extraction(Section):
     """How samples are put through the model."""
 
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+    batch_size: BatchSize = Field(
         96,
         description="samples generated together; part of the numbers (order of sums). auto: as many as fit into "
         "memory, so that numbers repeat within tolerances alone",

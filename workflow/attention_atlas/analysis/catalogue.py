@@ -13,7 +13,9 @@ class Step:
 
 STEPS = {
     "transcript": Step(("analysis.transcript", "analysis.rows", "store")),
-    "answers": Step(("analysis.transcript", "inputs.answers", "inputs.conditions", "inputs.study"), ("query_types",)),
+    "answers": Step(
+        ("analysis.transcript", "inputs.answers", "inputs.conditions", "inputs.study", "inputs.views"), ("query_types",)
+    ),
     "step_maps": Step(
         (
             *("analysis.step_maps", "analysis.massive_sinks", "analysis.blocks", "analysis.corrections"),
@@ -30,7 +32,7 @@ STEPS = {
     "selected_maps": Step(
         (
             *("analysis.selected_maps", "analysis.focus", "analysis.pooling", "analysis.steps"),
-            *("inputs.study", "store"),
+            *("inputs.conditions", "inputs.study", "inputs.views", "store"),
         ),
         ("figures", "pooling", "query_types", "steps"),
     ),
@@ -38,7 +40,7 @@ STEPS = {
         (
             *("analysis.grounding_tables", "analysis.grounding", "analysis.corrections", "analysis.targets"),
             *("analysis.corrected_maps", "analysis.blocks", "analysis.focus", "analysis.pooling", "analysis.rows"),
-            *("inputs.conditions", "cells", "inputs.study"),
+            *("inputs.conditions", "cells", "inputs.study", "inputs.views"),
         ),
         ("pooling", "query_types"),
     ),
@@ -53,7 +55,7 @@ STEPS = {
         (
             *("analysis.conditions", "analysis.contrasts", "analysis.corrections", "analysis.focus"),
             *("analysis.grounding", "analysis.pooling", "analysis.corrected_maps", "analysis.targets"),
-            *("analysis.blocks", "inputs.conditions", "cells", "inputs.study"),
+            *("analysis.blocks", "inputs.conditions", "cells", "inputs.study", "inputs.views"),
         ),
         ("pooling", "query_types"),
     ),
@@ -61,7 +63,8 @@ STEPS = {
         (
             *("analysis.head_tables", "analysis.head_scores", "analysis.heads", "analysis.corrections"),
             *("analysis.focus", "analysis.grounding", "analysis.pooling", "analysis.statistics"),
-            *("analysis.corrected_maps", "analysis.targets", "cells", "inputs.study", "store"),
+            *("analysis.corrected_maps", "analysis.targets", "cells", "inputs.conditions", "inputs.study"),
+            *("inputs.views", "store"),
         ),
         ("heads", "query_types", "statistics"),
     ),
@@ -71,6 +74,7 @@ STEPS = {
             *("analysis.arms", "analysis.distances", "analysis.planes", "analysis.shortcut", "analysis.conditions"),
             *("analysis.grounding_summaries", "analysis.grounding_tables", "analysis.corrected_maps"),
             *("analysis.corrections", "analysis.focus", "analysis.pooling", "inputs.answers", "inputs.study"),
+            "inputs.views",
             *("analysis.summaries", "analysis.bands", "analysis.statistics", "analysis.steps"),
         ),
         ("bands", "contrasts", "pooling", "query_types", "statistics", "steps", "tests"),

@@ -27,7 +27,7 @@ MANIFEST_MODULES = ("store",)
 # The modules whose code decides what perturbations do, and the sections of the settings that they depend on.
 INTERVENTION_MODULES = (
     *("cells", "inputs.causal_samples", "inputs.images", "inputs.painting", "inputs.perturbations"),
-    *("inputs.study", "inputs.twins"),
+    *("inputs.conditions", "inputs.study", "inputs.twins", "inputs.views"),
     *("analysis.bands", "analysis.causal_subjects", "analysis.corrections", "analysis.focus", "analysis.grounding"),
     *("analysis.pooling", "analysis.corrected_maps", "analysis.targets"),
     *("attention.capture", "attention.device_errors", "attention.families", "attention.interventions"),

@@ -87,8 +87,10 @@ MAP_FIGURE_MODULES = (
     "paper.sample_grid",
     "paper.style",
     "inputs.answers",
+    "inputs.conditions",
     "inputs.images",
     "inputs.study",
+    "inputs.views",
 )
 
 
