@@ -46,7 +46,7 @@ reference-model: $(READY)  ## train shapes-tiny anew (an hour or more) and recor
 
 lock:  ## resolve envs/requirements.in anew
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
-	cd envs && ../.venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	cd envs && ../.venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header \
 	  --unsafe-package torch --output-file requirements.lock requirements.in
 	sed -i '1i # Every package of the environment but torch, pinned with its hashes: made from requirements.in by `make lock`.\n# torch is installed first, in a step of its own, by the version in requirements.in: its builds (CPU, CUDA) differ by\n# machine, and pip checks the hashes of all packages or of none.' envs/requirements.lock

@@ -118,12 +118,12 @@ def with_features(
 
 
 def settings_of(threads: int) -> tuple[Any, ExtractionSettings]:
-    """The model entry of the demo run, and its settings with that many threads."""
+    """The model entry of the demo run, and its settings with that many threads; the rows alone are kept."""
     settings = load_settings(ROOT / "config" / "config.yaml")
     entry = effective_entry(settings.runs[0], load_models(ROOT / "config" / "models.yaml"))
     entry = entry.model_copy(update={"path": str(ROOT / str(entry.path))})
     sections = ExtractionSettings(
-        settings.extraction.model_copy(update={"threads": threads}), settings.generation, settings.capture
+        settings.extraction.model_copy(update={"threads": threads}), settings.generation, Capture()
     )
     return entry, sections
 

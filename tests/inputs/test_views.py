@@ -12,8 +12,10 @@ from attention_atlas.config import Causal, Controls
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.causal_samples import causal_samples
 from attention_atlas.inputs.controls import control_rows
+from attention_atlas.inputs.shards import shard_of
 from attention_atlas.inputs.study import OBJECT_COLUMNS, SAMPLE_COLUMNS, read_study
 from attention_atlas.inputs.views import view_of
+from attention_atlas.wiring import divided
 from PIL import Image
 
 TYPES = {"recognition": {"answers": {"yes": (), "no": ()}, "needs_target": False, "without_target": "no"}}
@@ -106,8 +108,18 @@ def test_a_target_in_none_of_the_images_is_told(folder):
 def test_samples_of_several_images_have_no_controls_and_no_causal_checks(folder):
     study = read_study(folder, TYPES)
     controls = Controls(conditions=("blank", "twin"))
-    images = set(study.samples["image"])
-    assert {row["sample_id"].split(".")[0] for row in control_rows(study, controls, images, {})} == {"one"}
+    assert {row["sample_id"].split(".")[0] for row in control_rows(study, controls, {})} == {"one"}
     assert causal_samples(study, Causal()) == ["one"]
     with pytest.raises(AtlasError, match="'two' is about several images; name samples of one image alone"):
         causal_samples(study, Causal(samples=("two",)))
+
+
+def test_a_shard_has_every_image_of_its_samples_and_the_objects_on_them(folder):
+    shards = divided(read_study(folder, TYPES), 1000)
+    assert {shard: part.samples["sample_id"].tolist() for shard, part in shards.items()} == {
+        shard_of("a.png", 1000): ["one"],
+        shard_of("a.png|b.png", 1000): ["two"],
+    }
+    both = shards[shard_of("a.png|b.png", 1000)].objects
+    assert both[["image", "object_id"]].values.tolist() == [["a.png", "o1"], ["b.png", "o1"], ["b.png", "o2"]]
+    assert shards[shard_of("a.png", 1000)].objects["image"].tolist() == ["a.png"]

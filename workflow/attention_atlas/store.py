@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ PARTS = ("controls", "random_weights", "interventions")
 COMPRESSION: Mapping[str, Any] = {"compression": "blosc_zstd", "complevel": 3, "blosc_shuffle": 2}
 # Bytes of a chunk before compression, at most: what is read at least, however little is wanted.
 CHUNK_BYTES = 2**20
+# Bytes that are read and written together, about.
+WRITE_BYTES = 2**25
 # What is smaller is not compressed: the filter complains of what does not shrink.
 SMALL_BYTES = 2**12
 # The variables that `capture.keep_bits` rounds, and the attribute by which netCDF says that one is.
@@ -219,7 +221,7 @@ def write_tree(path: Path, tree: xr.DataTree, keep_bits: int | None = None) -> N
     What is lazy goes through memory part by part. What variables remember of files that they were read from is dropped:
     a text would be cut to its old width.
     """
-    tree = tree.map_over_datasets(lambda dataset: with_small_ones_loaded(dataset.drop_encoding()))
+    tree = tree.map_over_datasets(lambda dataset: with_large_ones_lazy(dataset.drop_encoding()))
     encoding = {
         node.path: {
             str(name): {**stored(values), **(rounded(keep_bits) if name in ROUNDED else {})}
@@ -229,28 +231,47 @@ def write_tree(path: Path, tree: xr.DataTree, keep_bits: int | None = None) -> N
     }
     with replacing(path) as partial:
         tree.to_netcdf(partial, engine="netcdf4", encoding=encoding, compute=False)
-        write_lazy(partial, tree)
+        write_large(partial, tree)
 
 
 def with_small_ones_loaded(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset with everything in memory but what has values for each cell or key of a sample."""
-    small = [name for name, variable in dataset.variables.items() if not LARGE_DIMS & set(variable.dims)]
-    return dataset.assign({name: dataset[name].load() for name in small if name in dataset.data_vars})
+    return dataset.assign({name: values.load() for name, values in dataset.data_vars.items() if not is_large(values)})
 
 
-def write_lazy(path: Path, tree: xr.DataTree) -> None:
-    """Fill in the variables of a file that are lazy in the tree, part by part in the order of their samples.
+def with_large_ones_lazy(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset with everything in memory but what has values for each cell or key of a sample, which is lazy."""
+    lazy = {
+        name: values.chunk() for name, values in dataset.data_vars.items() if is_large(values) and not values.chunks
+    }
+    return with_small_ones_loaded(dataset).assign(lazy)
 
-    Written by dask itself, the parts would lie in the file in another order each time.
+
+def is_large(values: xr.DataArray) -> bool:
+    """Whether a variable has values for each cell or key of a sample."""
+    return bool(LARGE_DIMS & set(values.dims))
+
+
+def write_large(path: Path, tree: xr.DataTree) -> None:
+    """Fill in the large variables of a file, whole chunks at a time in the order of their samples.
+
+    So the bytes are the same wherever the values come from, and in whatever parts; dask's own order varies.
     """
     with netCDF4.Dataset(path, "r+") as file:
         for node in tree.subtree:
-            for name, variable in node.data_vars.items():
-                if variable.chunks is not None:
+            for name, values in node.data_vars.items():
+                if is_large(values):
                     target = file[f"{node.path}/{name}"]
-                    ends = np.cumsum(variable.chunksizes["sample"]).tolist()
-                    for start, end in zip([0, *ends], ends, strict=False):
-                        target[start:end] = variable.isel(sample=slice(start, end)).values
+                    step = samples_at_once(values, target.chunking())
+                    for start in range(0, len(values), step):
+                        target[start : start + step] = values[start : start + step].values
+
+
+def samples_at_once(values: xr.DataArray, chunks: Sequence[int] | str) -> int:
+    """A number of samples to write together: whole chunks, of about WRITE_BYTES."""
+    whole = 1 if isinstance(chunks, str) else chunks[0]
+    room = WRITE_BYTES * len(values) // max(1, values.nbytes)
+    return max(1, room // whole) * whole
 
 
 def stored(values: xr.DataArray) -> dict[str, Any]:
@@ -354,21 +375,23 @@ def common_attributes(shards: Iterable[Path], names: Iterable[str]) -> dict[str,
     return {name: values.pop() for name, values in found.items()}
 
 
-def open_shards(paths: Iterable[Path], more: Mapping[str, xr.Dataset] | None = None) -> xr.DataTree:
+def lazy_nodes(path: Path, files: ExitStack) -> dict[str, xr.Dataset]:
+    """The nodes of one shard, its large variables lazy while `files` is open, the others in memory."""
+    tree = files.enter_context(xr.open_datatree(path, engine="netcdf4", chunks={}))
+    return {leaf.path.lstrip("/"): with_small_ones_loaded(leaf.to_dataset()) for leaf in tree.leaves}
+
+
+def open_shards(paths: Iterable[Path]) -> xr.DataTree:
     """The shards as one tree, lazily: samples in the order of the shards, padded to common steps and prompt tokens.
 
-    `more` are nodes in memory that come behind. Closing the tree closes its files. Left to the garbage collector, a
-    file that is opened again meanwhile can crash the netCDF library.
+    Closing the tree closes its files. Left to the garbage collector, a file that is opened again meanwhile can crash
+    the netCDF library.
     """
     shards = [xr.open_datatree(path, engine="netcdf4", chunks={}) for path in paths]
     nodes: dict[str, list[xr.Dataset]] = {}
     for shard in shards:
         for leaf in shard.leaves:
-            node = leaf.to_dataset()
-            # dask cannot pad lazy texts to the width of those in memory
-            nodes.setdefault(leaf.path, []).append(with_small_ones_loaded(node) if more else node)
-    for name, node in (more or {}).items():
-        nodes.setdefault(f"/{name}", []).append(node)
+            nodes.setdefault(leaf.path, []).append(leaf.to_dataset())
     tree = xr.DataTree.from_dict({name: joined(parts) for name, parts in sorted(nodes.items())})
 
     def close() -> None:

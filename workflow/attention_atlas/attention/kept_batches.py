@@ -7,7 +7,7 @@ while the model goes on with the next batch. The last batch stays in memory: it 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,39 +23,59 @@ logger = logging.getLogger(__name__)
 Nodes = Mapping[str, xr.Dataset]
 
 
+# Bytes of finished batches that stay in memory until the shard is written; what is more is read back from disk.
+MOST_IN_MEMORY = 2**28
+
+
 class KeptBatches:
-    """The batches of one shard, in the order in which they were added."""
+    """The batches of one shard, in the order in which they were added: each in memory, or as its file."""
 
     def __init__(self, folder: Path, writer: ThreadPoolExecutor) -> None:
         self.folder = folder
         self.writer = writer
-        self.paths: list[Path] = []
-        self.writing: Future[None] | None = None
-        self.last: Nodes = {}
+        self.parts: list[Nodes | Path] = []
+        self.bytes_in_memory = 0
+        self.writing: Future[Nodes] | None = None
 
     def found(self, batch: Sequence[Item]) -> bool:
         """Whether an earlier run left this batch, which is then added."""
         path = self.path_of(batch)
         if not path.exists():
             return False
-        self.paths.append(path)
+        self.wait()
+        self.parts.append(path)
         return True
 
     def add(self, batch: Sequence[Item], make: Callable[[], Nodes], last: bool) -> None:
-        """Add a batch whose nodes are made and written beside what the caller does next, one batch at a time."""
+        """Add a batch whose nodes are made and written beside what the caller does next, one batch at a time.
+
+        The last one goes into the shard at once.
+        """
         self.wait()
-        if last:
-            self.last = make()
-            return
         path = self.path_of(batch)
-        self.paths.append(path)
-        self.writing = self.writer.submit(lambda: store.write_shard(path, make()))
+
+        def write() -> Nodes:
+            nodes = make()
+            if not last:
+                store.write_shard(path, nodes)
+            return nodes
+
+        self.parts.append(path)
+        self.writing = self.writer.submit(write)
 
     def wait(self) -> None:
         """Until all that was added is on disk; raises what went wrong there."""
-        if self.writing is not None:
-            self.writing.result()
-            self.writing = None
+        if self.writing is None:
+            return
+        nodes, self.writing = self.writing.result(), None
+        size = sum(node.nbytes for node in nodes.values())
+        if not self.path_is_there() or self.bytes_in_memory + size <= MOST_IN_MEMORY:
+            self.parts[-1] = nodes
+            self.bytes_in_memory += size
+
+    def path_is_there(self) -> bool:
+        """Whether the batch added last is on disk."""
+        return isinstance(self.parts[-1], Path) and self.parts[-1].exists()
 
     def path_of(self, batch: Sequence[Item]) -> Path:
         """The file of a batch."""
@@ -75,10 +95,19 @@ class KeptBatches:
         Weights are rounded to `keep_bits`, where that is given.
         """
         self.wait()
-        with store.open_shards(self.paths, self.last) as tree:
-            nodes = {node.path.lstrip("/"): in_order(node.to_dataset(), items) for node in tree.leaves}
+        with opened(self.parts) as parts:
+            names = sorted({name for part in parts for name in part})
+            joined = {name: store.joined([part[name] for part in parts if name in part]) for name in names}
+            nodes = {name: in_order(node, items) for name, node in joined.items()}
             tell_failures(nodes)
             store.write_shard(output, nodes, keep_bits)
+
+
+@contextmanager
+def opened(parts: Sequence[Nodes | Path]) -> Iterator[list[Nodes]]:
+    """The nodes of each part; large variables of those on disk stay there until they are wanted."""
+    with ExitStack() as files:
+        yield [store.lazy_nodes(part, files) if isinstance(part, Path) else part for part in parts]
 
 
 def in_order(node: xr.Dataset, items: Sequence[Item]) -> xr.Dataset:
