@@ -1,7 +1,8 @@
-"""Measure overhead, memory, throughput, storage and analysis; print the tables and write docs/performance.md.
+"""Measure overhead, memory, throughput, storage, analysis and planning; print the tables, write docs/performance.md.
 
-python benchmarks/run.py            everything, into docs/performance.md
-python benchmarks/run.py --quick    small settings, printed only
+python benchmarks/run.py                     everything, into docs/performance.md
+python benchmarks/run.py --only throughput   one part, into its place there
+python benchmarks/run.py --quick             small settings, printed only
 """
 
 import argparse
@@ -22,7 +23,6 @@ import torch
 from common import ROOT
 from transformers.utils import logging as transformers_logging
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4")
 PARTS = {
     "overhead": overhead,
@@ -41,14 +41,11 @@ def main() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message=".*generation flags.*")
-    sections = [conditions(arguments)]
-    print(sections[0], flush=True)
     for part in arguments.only:
-        sections.append(PARTS[part].report(arguments.quick))
-        print("\n" + sections[-1], flush=True)
-    output = arguments.output or (None if arguments.quick or arguments.only != list(PARTS) else default_output())
-    if output:
-        write(output, "\n\n".join(sections))
+        text = f"{conditions(part, arguments)}\n\n{PARTS[part].report(arguments.quick)}"
+        print(f"\n{text}", flush=True)
+        if not arguments.quick:
+            write(arguments.output, text, part)
 
 
 def parse() -> argparse.Namespace:
@@ -57,14 +54,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small settings, to try the scripts; printed only")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of every run (default: 1)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
-    parser.add_argument("--output", type=Path, help="Markdown file to write between its markers")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=ROOT / "docs" / "performance.md",
+        help="Markdown file to write between its markers",
+    )
     return parser.parse_args()
 
 
-def conditions(arguments: argparse.Namespace) -> str:
-    """What the figures depend on, without naming a machine."""
+def conditions(part: str, arguments: argparse.Namespace) -> str:
+    """What the figures of a part depend on, without naming a machine."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name).split('+')[0]}" for name in LIBRARIES)
-    command = "python benchmarks/run.py" + (f" --threads {arguments.threads}" if arguments.threads != 1 else "")
+    command = f"python benchmarks/run.py --only {part}" + (
+        f" --threads {arguments.threads}" if arguments.threads != 1 else ""
+    )
     trial = " A trial with small settings (`--quick`), not the measurement." if arguments.quick else ""
     return (
         f"Repeat with `{command}`. Measured on {platform.machine()} with {os.cpu_count()} cores, {arguments.threads} "
@@ -72,19 +76,15 @@ def conditions(arguments: argparse.Namespace) -> str:
     )
 
 
-def default_output() -> Path:
-    """The page of the documentation."""
-    return ROOT / "docs" / "performance.md"
-
-
-def write(path: Path, text: str) -> None:
-    """Put text between the markers of a page; what stands around them is kept."""
+def write(path: Path, text: str, part: str) -> None:
+    """Put text between a part's markers in a page; what stands around them is kept."""
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
     page = path.read_text(encoding="utf-8")
-    before, found, rest = page.partition(BEGIN)
-    _, closed, after = rest.partition(END)
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
     if not (found and closed):
-        sys.exit(f"{path} lacks the markers {BEGIN} and {END}; put them where the figures are to stand")
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        sys.exit(f"{path} lacks the markers {begin} and {end}; put them where the figures are to stand")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def main() -> None:
     text = report(given)
     print(text)
     if given.write:
-        write(ROOT / "docs" / "scale.md", text)
+        write(ROOT / "docs" / "scale.md", text, "measured")
 
 
 if __name__ == "__main__":

@@ -41,23 +41,24 @@ def test_a_table_shows_the_median_and_the_range(benchmarks):
 def test_only_the_text_between_the_markers_is_replaced(benchmarks, tmp_path):
     run = benchmarks("run")
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n", encoding="utf-8")
-    run.write(page, "new")
-    assert page.read_text(encoding="utf-8") == f"before\n{run.BEGIN}\nnew\n{run.END}\nafter\n"
+    other, own = "<!-- a: begin -->\nkept\n<!-- a: end -->", "<!-- b: begin -->\n{}\n<!-- b: end -->"
+    page.write_text(f"before\n{other}\n{own.format('old')}\nafter\n", encoding="utf-8")
+    run.write(page, "new", "b")
+    assert page.read_text(encoding="utf-8") == f"before\n{other}\n{own.format('new')}\nafter\n"
 
 
 def test_a_page_without_markers_is_told(benchmarks, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("text", encoding="utf-8")
-    with pytest.raises(SystemExit, match="lacks the markers"):
-        benchmarks("run").write(page, "new")
+    with pytest.raises(SystemExit, match="lacks the markers <!-- memory: begin -->"):
+        benchmarks("run").write(page, "new", "memory")
 
 
 def test_the_unit_costs_of_the_8b_are_those_of_its_architecture(benchmarks):
     """Weights counted, and FLOPs of a prompt met, in the architecture itself on a device without memory."""
     scale, common = benchmarks("scale"), benchmarks("common")
     shapes = scale.Shapes()
-    config = Qwen3VLTextConfig(**common.LAYER_8B, num_hidden_layers=shapes.layers, vocab_size=shapes.vocabulary)
+    config = Qwen3VLTextConfig(**common.LAYERS["8B"], num_hidden_layers=shapes.layers, vocab_size=shapes.vocabulary)
     vision = Qwen3VLVisionConfig(
         depth=shapes.vision_layers, hidden_size=shapes.vision_hidden, intermediate_size=shapes.vision_intermediate
     )
@@ -66,7 +67,7 @@ def test_the_unit_costs_of_the_8b_are_those_of_its_architecture(benchmarks):
     weights = [sum(p.numel() for p in layers.parameters() if p.dim() == 2) for layers in (text.layers, seen.blocks)]
     assert weights == [shapes.text_parameters, shapes.vision_parameters]
     with FlopCounterMode(display=False) as met, torch.device("meta"):
-        text(inputs_embeds=torch.empty(1, 100, common.LAYER_8B["hidden_size"]))
+        text(inputs_embeds=torch.empty(1, 100, common.LAYERS["8B"]["hidden_size"]))
     of_text = scale.prefill_flops(shapes, 0, 100) - 2 * shapes.head_parameters
     assert met.get_total_flops() == pytest.approx(of_text, rel=0.01)  # it counts attention whole, the script half
 
