@@ -33,8 +33,8 @@ class Workflow:
 
     def __init__(self, given: Mapping[str, Any], models_yaml: Path | str = "config/models.yaml") -> None:
         content = dict(given)
-        self._ask_model = content.pop("ask_model", True)
-        if not isinstance(self._ask_model, bool):
+        self._ask_model = str(content.pop("ask_model", True)).lower()  # `--config` gives text
+        if self._ask_model not in ("true", "false"):
             raise AtlasError(f"--config ask_model={self._ask_model}: must be true or false")
         self.settings = settings_of(content)
         self.models = config.load_models(models_yaml)
@@ -54,8 +54,7 @@ class Workflow:
 
     def environment(self) -> str:
         """What the shell of every job begins with: what changes no result, and by which no job is compared."""
-        asked = str(self._ask_model).lower()
-        return f"export ATLAS_LOG_LEVEL={self.settings.log_level} ATLAS_ASK_MODEL={asked}; "
+        return f"export ATLAS_LOG_LEVEL={self.settings.log_level} ATLAS_ASK_MODEL={self._ask_model}; "
 
     def sections(self, *names: str) -> str:
         """Sections of the settings as JSON: what a rule passes to its command, and compares."""

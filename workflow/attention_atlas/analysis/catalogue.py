@@ -32,7 +32,7 @@ STEPS = {
             *("analysis.selected_maps", "analysis.focus", "analysis.pooling", "analysis.steps"),
             *("inputs.study", "store"),
         ),
-        ("figures", "pooling", "query_types", "steps"),
+        ("figures.gallery", "figures.layers_page", "pooling", "query_types", "steps"),
     ),
     "ground": Step(
         (
