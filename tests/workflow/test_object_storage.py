@@ -83,9 +83,9 @@ def test_what_needs_no_maps_is_made_without_them_and_the_rest_tells_what_to_pull
     fresh.edit("config/config.yaml", "dpi: 72", "dpi: 80")
     assert fresh.jobs(*dry) == {"figures": 1, "figure": PAPER["figure"], "overlay_figure": PAPER["overlay_figure"]}
     fresh.edit("config/config.yaml", "alpha: 0.05", "alpha: 0.04")
-    assert {"compare", "printed_table", "figure"} <= set(fresh.jobs(*dry)) and {*MODEL, "focus"}.isdisjoint(
-        fresh.jobs(*dry)
-    )
+    planned = set(fresh.jobs(*dry))
+    assert {"compare", "printed_table", "figure"} <= planned
+    assert {*MODEL, "focus", "selected_maps"}.isdisjoint(planned)
     here = ("snakemake", "--cores", "1", "--config", "ask_model=false", "--")
     drawn = [f"results/paper/figures/{RUN}/{name}.png" for name in ("layer_profile", "gallery")]  # of a table, of maps
     assert fresh.jobs(*here, *drawn) == {"figure": 1, "overlay_figure": 1}
