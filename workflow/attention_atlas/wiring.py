@@ -68,6 +68,7 @@ class Workflow:
         """The folder of a study's images; refuses rows, of one shard or of all, whose image is not there."""
         return self._image_files(study).folder_of(self._images_of(study, shard))
 
+    @cache  # noqa: B019 - of several rules; the one workflow of a process lives as long as it
     def images_digest(self, study: str, shard: str | None = None) -> str:
         """A hash of the pictures of one shard, or of a whole study, by their content."""
         return self._image_files(study).digest(self._images_of(study, shard))
@@ -89,6 +90,7 @@ class Workflow:
         """A hash of the masks of a study's objects, or of those on one shard's images, by their content."""
         return self._mask_files(study).digest(self._masks_of(study, shard))
 
+    @cache  # noqa: B019 - of several rules; the one workflow of a process lives as long as it
     def rows_digest(self, study: str, shard: str) -> str:
         """A hash of what the extraction reads of a shard's rows."""
         return sharding.digest(records(self._divided(study)[shard].samples))
