@@ -179,10 +179,10 @@ def report(given: argparse.Namespace) -> str:
         totals.append(
             [
                 f"{samples:,}",
-                *(f"{hours:,.0f}" for hours in (maps, rest, causal)),
+                *(f"{hours:,.1f}" for hours in (maps, rest, causal)),
                 f"{size * samples / 1e12:.1f} TB",
                 f"{bytes_all / 1e12:.1f} TB",
-                f"{4 * shards + 2:,}",
+                f"{4 * shards + 4:,}",  # own, controls, random weights, perturbations; manifests and the inventory
                 f"{size * samples / shards / 1e9:.1f} GB",
                 f"{writing * samples / 3600:,.0f}",
                 f"{layer * shapes.layers * samples / 3600:,.0f}",

@@ -329,3 +329,5 @@ def test_a_rule_passes_named_sections_as_json_in_one_order():
         },
         "pooling": {"heads": "max"},
     }
+    one = section_json(settings, "figures.gallery", "pooling", "figures.layers_page")
+    assert json.loads(one) == {"figures": {"gallery": [], "layers_page": ""}, "pooling": {"heads": "max"}}

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PAPER, UP_TO_DATE
+from .conftest import MODEL, PAPER, UP_TO_DATE
 
 pytestmark = pytest.mark.xdist_group("dag")
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 RUN = "shapes/shapes-tiny"
-# What figures and tables need beside git: no maps.
-WITHOUT_MAPS = ("results/analysis", "results/paper/figures", ".snakemake/metadata")
+# What tables and figures need beside git, as docs/reruns.md says: no maps.
+WITHOUT_MAPS = (
+    *("results/analysis", "results/paper/figures", ".snakemake/metadata"),
+    *(f"results/attention/{RUN}/manifest.json", f"results/attention/{RUN}/interventions"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +74,25 @@ def test_results_travel_by_s3_to_a_clone_that_has_nothing_to_do(pushed, fresh, s
     assert fresh.bytes_made() == pushed.bytes_made()
 
 
-def test_figures_are_drawn_without_maps_and_what_needs_maps_tells_what_to_pull(pushed, fresh, server):
+def test_what_needs_no_maps_is_made_without_them_and_the_rest_tells_what_to_pull(pushed, fresh, server):
     on_s3(fresh, server)
     fresh.run("dvc", "pull", "-q", *WITHOUT_MAPS, **KEYS)
+    shards = fresh.folder / "results/attention" / RUN
     dry = ("snakemake", "-n", "tables", "figures")
     assert fresh.jobs(*dry) == {}
-    fresh.edit("config/config.yaml", "dpi: 72", "dpi: 60")
-    assert fresh.jobs(*dry) == {name: PAPER[name] for name in ("figure", "overlay_figure")}
+    fresh.edit("config/config.yaml", "dpi: 72", "dpi: 80")
+    assert fresh.jobs(*dry) == {"figures": 1, "figure": PAPER["figure"], "overlay_figure": PAPER["overlay_figure"]}
+    fresh.edit("config/config.yaml", "alpha: 0.05", "alpha: 0.04")
+    planned = set(fresh.jobs(*dry))
+    assert {"compare", "printed_table", "figure"} <= planned
+    assert {*MODEL, "focus", "selected_maps"}.isdisjoint(planned)
     here = ("snakemake", "--cores", "1", "--config", "ask_model=false", "--")
-    for name in ("layer_profile", "gallery"):  # of a table, of maps that were selected
-        fresh.run(*here, f"results/paper/figures/{RUN}/{name}.png")
+    drawn = [f"results/paper/figures/{RUN}/{name}.png" for name in ("layer_profile", "gallery")]  # of a table, of maps
+    assert fresh.jobs(*here, *drawn) == {"figure": 1, "overlay_figure": 1}
     fresh.edit("config/config.yaml", "selector: answer", "selector: first")
-    wanted = f"results/analysis/{RUN}/step_maps.nc"
-    told = fresh.run(*here, wanted, fails=True)
-    assert f"dvc pull results/attention/{RUN}" in told
-    assert not (fresh.folder / "results/attention" / RUN / "000.nc").exists()
+    told = fresh.run(*here, f"results/analysis/{RUN}/step_maps.nc", fails=True)
+    assert f"`dvc pull results/attention/{RUN}`" in told
+    assert not list(shards.glob("*.nc"))
     fresh.run("dvc", "pull", "-q", f"results/attention/{RUN}", **KEYS)
-    assert fresh.jobs("snakemake", "-n", wanted) == {"step_maps": 1}
+    assert fresh.jobs("snakemake", "-n", f"results/analysis/{RUN}/step_maps.nc") == {"step_maps": 1}
+    assert "must be true or false" in fresh.run("snakemake", "-n", "--config", "ask_model=no", fails=True)

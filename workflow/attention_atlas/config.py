@@ -682,8 +682,16 @@ def is_section(annotation: Any) -> bool:
 
 
 def section_json(settings: Settings, *names: str) -> str:
-    """Named sections as JSON with sorted keys: what a rule passes to its command, and compares."""
-    return json.dumps({name: settings.model_dump(mode="json")[name] for name in names}, sort_keys=True)
+    """Named sections, or settings of them (`figures.gallery`), as JSON with sorted keys.
+
+    It is what a rule passes to its command, and compares.
+    """
+    every = settings.model_dump(mode="json")
+    chosen: dict[str, Any] = {}
+    for name in names:
+        section, _, key = name.partition(".")
+        chosen[section] = {**chosen.get(section, {}), key: every[section][key]} if key else every[section]
+    return json.dumps(chosen, sort_keys=True)
 
 
 def effective_entry(run: Run, models: dict[str, ModelEntry]) -> ModelEntry:

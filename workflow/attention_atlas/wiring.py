@@ -34,8 +34,8 @@ class Workflow:
 
     def __init__(self, given: Mapping[str, Any], models_yaml: Path | str = "config/models.yaml") -> None:
         content = dict(given)
-        self._ask_model = content.pop("ask_model", True)
-        if not isinstance(self._ask_model, bool):
+        self._ask_model = str(content.pop("ask_model", True)).lower()  # `--config` gives text
+        if self._ask_model not in ("true", "false"):
             raise AtlasError(f"--config ask_model={self._ask_model}: must be true or false")
         self.settings = settings_of(content)
         self.models = config.load_models(models_yaml)
@@ -55,8 +55,7 @@ class Workflow:
 
     def environment(self) -> str:
         """What the shell of every job begins with: what changes no result, and by which no job is compared."""
-        asked = str(self._ask_model).lower()
-        return f"export ATLAS_LOG_LEVEL={self.settings.log_level} ATLAS_ASK_MODEL={asked}; "
+        return f"export ATLAS_LOG_LEVEL={self.settings.log_level} ATLAS_ASK_MODEL={self._ask_model}; "
 
     def sections(self, *names: str) -> str:
         """Sections of the settings as JSON: what a rule passes to its command, and compares."""
@@ -70,6 +69,7 @@ class Workflow:
         """The folder of a study's images; refuses rows, of one shard or of all, whose image is not there."""
         return self._image_files(study).folder_of(self._images_of(study, shard))
 
+    @cache  # noqa: B019 - of several rules; the one workflow of a process lives as long as it
     def images_digest(self, study: str, shard: str | None = None) -> str:
         """A hash of the pictures of one shard, or of a whole study, by their content."""
         return self._image_files(study).digest(self._images_of(study, shard))
@@ -91,6 +91,7 @@ class Workflow:
         """A hash of the masks of a study's objects, or of those on one shard's images, by their content."""
         return self._mask_files(study).digest(self._masks_of(study, shard))
 
+    @cache  # noqa: B019 - of several rules; the one workflow of a process lives as long as it
     def rows_digest(self, study: str, shard: str) -> str:
         """A hash of what the extraction reads of a shard's rows."""
         return sharding.digest(records(self._divided(study)[shard].samples))

@@ -34,7 +34,7 @@ STEPS = {
             *("analysis.selected_maps", "analysis.focus", "analysis.pooling", "analysis.steps"),
             *("inputs.conditions", "inputs.study", "inputs.views", "store"),
         ),
-        ("figures", "pooling", "query_types", "steps"),
+        ("figures.gallery", "figures.layers_page", "pooling", "query_types", "steps"),
     ),
     "ground": Step(
         (

@@ -157,7 +157,7 @@ def selected_maps(
 ) -> None:
     """The pooled maps that the gallery, the page of all layers, and the best and worst samples show.
 
-    Reads the sections figures, steps, pooling and query_types.
+    Reads the sections steps, pooling and query_types, and gallery and layers_page of figures.
     """
     with logged(log) as logger:
         import pandas as pd

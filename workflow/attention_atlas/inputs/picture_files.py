@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,7 @@ MEMORY = Path("scratch", "hashes")
 # seconds is the coarsest clock of a file system in use (FAT).
 LATELY_NS = 2_000_000_000
 MOST_TOLD = 20
+THREADS = 8
 
 
 class PictureFiles:
@@ -66,14 +68,20 @@ def file_hashes(paths: Iterable[str], memory: Path) -> dict[str, str]:
     remembered = recall(memory)
     stamps = {path: stamp(path) for path in paths}
     unknown = [path for path, seen in stamps.items() if path not in remembered or remembered[path][0] != seen]
-    with ThreadPoolExecutor() as threads:
-        read = dict(zip(unknown, threads.map(file_sha256, map(Path, unknown)), strict=True))
+    with ThreadPoolExecutor(THREADS) as threads:  # a task for each file would cost more than a small file does
+        parts = threads.map(read_all, [unknown[number::THREADS] for number in range(THREADS)])
+        read = dict(chain.from_iterable(parts))
     hashes = {path: read.get(path) or remembered[path][1] for path in stamps}
     before = time.time_ns() - LATELY_NS
     settled = {path: (stamps[path], hashes[path]) for path in unknown if max(stamps[path][1:]) < before}
     if settled:
         remember(memory, {**remembered, **settled})
     return hashes
+
+
+def read_all(paths: Iterable[str]) -> list[tuple[str, str]]:
+    """Files with their SHA-256."""
+    return [(path, file_sha256(Path(path))) for path in paths]
 
 
 def stamp(path: str) -> tuple[int, ...]:

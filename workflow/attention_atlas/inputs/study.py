@@ -136,8 +136,9 @@ def read_table(path: Path, columns: tuple[str, ...], further_columns: bool) -> t
 
 def records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The rows of a table one by one: of text, `to_dict("records")` takes several times as long, and keeps all rows."""
-    for row in zip(*(table[name].tolist() for name in table), strict=True):
-        yield dict(zip(table.columns, row, strict=True))
+    names = table.columns.tolist()
+    for row in zip(*(table[name].tolist() for name in names), strict=True):
+        yield dict(zip(names, row, strict=True))
 
 
 def numbered_rows(path: Path) -> list[tuple[int, tuple[str, ...]]]:
