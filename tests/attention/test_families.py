@@ -31,14 +31,14 @@ def family(request, tmp_path_factory):
     return request.param, load(folder, "native")
 
 
-def ask(source, queries, images, capture=EVERY_KEY, settings=SHORT):
+def ask(source, queries, images, capture=EVERY_KEY, settings=SHORT, whole_prompts=False):
     """Prompts of queries, each about its own images, and what the project generates."""
     processed = {id(image): prompts.process_image(source, image) for of_query in images for image in of_query}
     built = [
         prompts.build_prompt(source, [processed[id(image)] for image in own], query, "", f"sample {number}")
         for number, (query, own) in enumerate(zip(queries, images, strict=True))
     ]
-    read = generation.read_images(source, built, capture)
+    read = generation.read_images(source, built, capture, whole_prompts)
     return built, generation.generate(source, built, read, settings, capture)
 
 
@@ -210,13 +210,17 @@ def test_a_padded_batch_of_each_of_sixteen_sizes_is_exact(precise):
 
 
 def assert_exact_by_its_own_queries_and_keys(source, queries, images, settings=SHORT, **options):
-    """Rows are the softmax of the very queries and keys, tokens those of plain generation."""
-    with watched(source) as expected:
-        _, made = ask(source, queries, images, settings=settings)
-    for number, layer in enumerate(source.captured_layers):
-        for step, rows in enumerate(expected[layer]):
-            ours = made.attention_all[step, number][..., : rows.shape[-1]]
-            np.testing.assert_allclose(ours, rows, atol=FP32, rtol=0)
+    """Rows are the softmax of the very queries and keys, with and without sharing; tokens those of plain generation.
+
+    In few bits the tokens are the same where the sums are: where whole prompts are read, as plain generation does.
+    """
+    for whole_prompts in (False, True):
+        with watched(source) as expected:
+            _, made = ask(source, queries, images, settings=settings, whole_prompts=whole_prompts)
+        for number, layer in enumerate(source.captured_layers):
+            for step, rows in enumerate(expected[layer]):
+                ours = made.attention_all[step, number][..., : rows.shape[-1]]
+                np.testing.assert_allclose(ours, rows, atol=FP32, rtol=0)
     inputs = stock_inputs(source, queries, images, **options)
     assert_same_tokens(made, stock(source, inputs, "sdpa", settings), inputs)
 

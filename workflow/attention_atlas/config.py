@@ -68,6 +68,11 @@ class Extraction(Section):
         description="samples generated together; part of the numbers (order of sums). auto: as many as fit into "
         "memory, so that numbers repeat within tolerances alone",
     )
+    share_prefix: bool = Field(
+        True,
+        description="read what the queries of an image share (system prompt, image) once; false: each whole prompt, in "
+        "the very sums of transformers' `generate`, which matters to tokens in bfloat16 and float16",
+    )
     threads: int = Field(1, ge=1, description="torch threads of one job; part of the numbers (order of sums)")
     system_prompt: str = Field("", description="text of a system turn before the query; empty = none")
 

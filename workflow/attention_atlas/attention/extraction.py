@@ -140,7 +140,7 @@ def answer_all(
 ) -> Iterator[int]:
     """Answer the items batch by batch; yields how many are done. What does not fit into memory is tried in halves."""
     waiting = in_batches(items, first_size(source, items, settings, kept))
-    reader, done = Reader(source, settings.capture), 0
+    reader, done = Reader(source, settings), 0
     while waiting:
         batch, *rest = waiting
         if kept.found(batch):
@@ -150,7 +150,7 @@ def answer_all(
                 make = answered(reader, batch, settings, attrs)
             except OutOfMemoryError as error:
                 size = smaller(source, batch, error)
-                reader = Reader(source, settings.capture)
+                reader = Reader(source, settings)
                 release_memory()
                 waiting = in_batches([item for part in waiting for item in part], size)
                 continue
@@ -205,16 +205,16 @@ def smaller(source: VisionLanguageModel, batch: Sequence[Item], error: Exception
 class Reader:
     """Reads the images of batches; what was read last is kept, for an image whose queries fill several batches."""
 
-    def __init__(self, source: VisionLanguageModel, capture: Capture) -> None:
-        self.source, self.capture = source, capture
+    def __init__(self, source: VisionLanguageModel, settings: ExtractionSettings) -> None:
+        self.source, self.settings = source, settings
         self.last: ImagesRead | None = None
 
     def read(self, prompts: Sequence[Prompt], whole_prompts: bool) -> ImagesRead:
         """What the model makes of the images of prompts; without the prefix where whole prompts are to be seen."""
-        last = self.last
+        last, whole_prompts = self.last, whole_prompts or not self.settings.extraction.share_prefix
         if last is None or not last.covers(prompts) or (whole_prompts and last.length):
             self.last = None  # two at once may be too much
-            self.last = last = generation.read_images(self.source, prompts, self.capture, whole_prompts)
+            self.last = last = generation.read_images(self.source, prompts, self.settings.capture, whole_prompts)
         return last
 
 
