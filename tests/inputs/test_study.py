@@ -9,7 +9,7 @@ import pytest
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs import study
 from attention_atlas.inputs.study import OBJECT_COLUMNS, SAMPLE_COLUMNS, read_study
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -463,6 +463,7 @@ ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["o", "p", "q",
 
 @settings(deadline=None)
 @given(ROWS, st.booleans())
+@example([("b", "o", ["1", "1", "inf", "4"]), ("b", "p", ["1", "1", "4", "inf"])], False)
 def test_objects_that_are_passed_by_their_columns_have_no_problem(rows, sized):
     flat = [(image, name, *box) for image, name, box in rows]
     table = pd.DataFrame(flat, columns=["image", "object_id", *study.BOX], dtype=str).assign(
