@@ -9,7 +9,7 @@ import pytest
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs import study
 from attention_atlas.inputs.study import OBJECT_COLUMNS, SAMPLE_COLUMNS, read_study
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -455,14 +455,18 @@ def test_of_very_many_problems_the_first_are_told_and_the_rest_counted(folder):
     assert (first, len(lines), last.strip()) == (f"{folder}: 60 problem(s)", 50, "... and 10 more")
 
 
+# A box that is in order, of which one edge may be something else.
 EDGES = st.sampled_from(["0", "4", "-1", "1e3", "nan", "inf", "-inf", "", "x", " 2 ", "1_0"])
-ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["o", "p", "o o", ""]), EDGES, EDGES, EDGES, EDGES))
+BOXES = st.builds(lambda at, edge: [*"1144"[:at], edge, *"1144"[at + 1 :]], st.integers(0, 3), EDGES)
+ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["o", "p", "q", "o o", ""]), BOXES), max_size=4)
 
 
 @settings(deadline=None)
 @given(ROWS, st.booleans())
+@example([("b", "o", ["1", "1", "inf", "4"]), ("b", "p", ["1", "1", "4", "inf"])], False)
 def test_objects_that_are_passed_by_their_columns_have_no_problem(rows, sized):
-    table = pd.DataFrame(rows, columns=["image", "object_id", *study.BOX], dtype=str).assign(
+    flat = [(image, name, *box) for image, name, box in rows]
+    table = pd.DataFrame(flat, columns=["image", "object_id", *study.BOX], dtype=str).assign(
         line=range(2, 2 + len(rows))
     )
     sizes = {"a": (3, 3)} if sized else {}
