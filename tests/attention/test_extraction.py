@@ -79,7 +79,7 @@ class Extractor:
         self.scratch = root / "scratch"
         self.runs = 0
 
-    def __call__(self, grid=(8, 8), batch_size=4, capture=None, **generation_settings):
+    def __call__(self, grid=(8, 8), batch_size=4, capture=None, quantization=None, **generation_settings):
         self.runs += 1
         output = self.root / f"out_{self.runs}" / "000.nc"
         sections = {
@@ -87,7 +87,7 @@ class Extractor:
             "generation": {"max_new_tokens": STEPS, **generation_settings},
             "capture": capture or {},
         }
-        entry = ModelEntry(path=str(self.model), dtype="float32", grid=grid, device="cpu")
+        entry = ModelEntry(path=str(self.model), dtype="float32", grid=grid, device="cpu", quantization=quantization)
         settings = ExtractionSettings.from_sections(sections)
         self.told = extract_shard(self.study, "000", 1, "random", entry, settings, self.scratch, output)
         return output
@@ -592,7 +592,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_so_are_those_behind_it(whole, e
 
 def test_a_sample_that_does_not_fit_alone_ends_the_shard_and_finished_batches_are_kept(whole, extract, calls):
     calls.fail = lambda ids: not_more_than(0)(ids) if "square_2-q0" in ids else None
-    told = r"'square_2-q0': too little memory on cpu even for this sample alone.*run again"
+    told = r"'square_2-q0': too little memory on cpu even for this sample alone.*Run again"
     with pytest.raises(AtlasError, match=told):
         extract()
     assert len(extract.kept) == 1
@@ -632,6 +632,44 @@ def test_an_automatic_batch_is_what_fits_and_an_interrupted_shard_goes_on_with_i
     calls.batches.clear()
     extract(batch_size="auto")
     assert [len(ids) for ids in calls.batches] == [6]
+
+
+def test_a_full_disk_at_the_end_keeps_the_finished_batches(whole, extract, monkeypatch):
+    write = store.write_shard
+
+    def full(path, *args, **kwargs):
+        if path.name == "000.nc":
+            raise OSError(28, "No space left on device")
+        write(path, *args, **kwargs)
+
+    monkeypatch.setattr(store, "write_shard", full)
+    with pytest.raises(OSError, match="No space left"):
+        extract()
+    assert len(extract.kept) == 1
+    monkeypatch.setattr(store, "write_shard", write)
+    assert extract().read_bytes() == whole.path.read_bytes()
+
+
+def test_an_automatic_batch_that_left_nothing_behind_is_halved(extract, monkeypatch, calls):
+    monkeypatch.setattr(batching, "automatic_size", lambda *args: 4)
+    calls.fail = interrupt_at("square_0-q0")
+    for expected in (4, 2):
+        with pytest.raises(KeyboardInterrupt):
+            extract(batch_size="auto")
+        assert len(calls.batches[-1]) == expected
+
+
+def test_samples_with_whole_matrices_have_batches_of_their_own_and_go_on_with_equal_bytes(extract, calls):
+    options = {"batch_size": 1, "capture": {"rows": "all", "full_samples": ["square_2-q0"]}}
+    whole_bytes = extract(**options).read_bytes()
+    calls.batches.clear()
+    calls.fail = interrupt_at("square_2-q0")
+    with pytest.raises(KeyboardInterrupt):
+        extract(**options)
+    calls.fail = lambda ids: None
+    assert extract(**options).read_bytes() == whole_bytes
+    extract(batch_size=4, capture=options["capture"])
+    assert calls.batches[-1] == ["square_2-q0"]
 
 
 # Several images
@@ -741,7 +779,11 @@ def test_an_interruption_within_an_image_goes_on_too(extract, calls):
 
 
 @pytest.mark.parametrize(
-    "change", [{"max_new_tokens": STEPS - 1}, {"batch_size": 5}, {"capture": {"keys": "all"}}, {"grid": (9, 9)}]
+    "change",
+    [
+        *({"max_new_tokens": STEPS - 1}, {"batch_size": 5}, {"capture": {"keys": "all"}}, {"grid": (9, 9)}),
+        {"quantization": "8bit"},
+    ],
 )
 def test_other_settings_do_not_reuse_finished_batches(interrupted, calls, change):
     interrupted(**change)

@@ -281,3 +281,24 @@ def test_quantization_without_its_package_is_told(monkeypatch):
     monkeypatch.setattr(models, "is_bitsandbytes_available", lambda: False)
     with pytest.raises(AtlasError, match=r"needs the package bitsandbytes.*`pip install bitsandbytes`"):
         models.quantization_of(ModelEntry(path="somewhere", quantization="4bit"))
+
+
+def test_the_whole_prompt_matrix_of_a_family_is_the_eager_one(family):
+    """Where vision tokens see each other both ways, so they do in the matrix."""
+    name, source = family
+    queries, images = QUERIES[:2], [[picture(330, 230, seed)] for seed in range(2)]
+    processed = [prompts.process_image(source, own[0]) for own in images]
+    built = [
+        prompts.build_prompt(source, [image], query, "", query) for image, query in zip(processed, queries, strict=True)
+    ]
+    capture = Capture(rows="all", full_samples=("x",))
+    read = generation.read_images(source, built, capture, whole_prompts=True)
+    made = generation.generate(source, built, read, SHORT, capture, full_rows=(0, 1))
+    inputs = stock_inputs(source, queries, images, **UNCUT.get(name, {}))
+    eager = of_full_layers(source, stock(source, inputs, "eager", output_attentions=True).attentions[0])
+    for sample, prompt in enumerate(built):
+        length = len(prompt.input_ids)
+        for layer, matrix in enumerate(eager):
+            expected = matrix[sample, :, -length:, -length:].numpy()
+            ours = made.prefill[layer, sample, :, -length:, -length:]
+            np.testing.assert_allclose(ours, expected, atol=FP32, rtol=0)

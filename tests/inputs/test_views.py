@@ -123,3 +123,20 @@ def test_a_shard_has_every_image_of_its_samples_and_the_objects_on_them(folder):
     both = shards[shard_of("a.png|b.png", 1000)].objects
     assert both[["image", "object_id"]].values.tolist() == [["a.png", "o1"], ["b.png", "o1"], ["b.png", "o2"]]
     assert shards[shard_of("a.png", 1000)].objects["image"].tolist() == ["a.png"]
+
+
+def test_a_sample_called_as_another_ones_view_is_refused(folder):
+    rows = [
+        {**SAMPLE, "sample_id": "two", "image": "a.png|b.png"},
+        {**SAMPLE, "sample_id": "two.image_2", "image": "a.png"},
+    ]
+    write(folder / "samples.csv", SAMPLE_COLUMNS, rows)
+    with pytest.raises(AtlasError, match=r"line 2: image 2 of this sample is called 'two.image_2', as line 3 is"):
+        read_study(folder, TYPES)
+
+
+def test_a_view_of_a_row_with_a_condition_of_its_own_is_called_as_in_the_maps(folder):
+    rows = [{**SAMPLE, "sample_id": "s.swapped", "image": "a.png|b.png", "condition": "swapped"}]
+    write(folder / "samples.csv", SAMPLE_COLUMNS, rows)
+    names = read_study(folder, TYPES).views.samples["sample_id"].tolist()
+    assert names == ["s.swapped", view_of("s.swapped", "swapped", 2)]

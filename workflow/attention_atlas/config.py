@@ -559,7 +559,7 @@ class ModelEntry(Section):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="device; auto: a GPU where there is one"
     )
-    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = Field(
+    device_map: Literal["auto", "balanced", "sequential"] | None = Field(
         None, description="spread the layers over all GPUs of a job (accelerate's maps) instead of one device"
     )
     quantization: Literal["8bit", "4bit"] | None = Field(

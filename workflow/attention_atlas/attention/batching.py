@@ -14,6 +14,8 @@ from attention_atlas.config import Capture, Generation
 USABLE = 0.6
 # More samples at once gain nothing, and a failure would cost them all.
 MOST_SAMPLES = 1024
+# Copies of what is kept that are in the machine's memory at once: of the batch that is written, and of the next.
+HOST_COPIES = 3
 # Values of the hidden size, and of the intermediate size, that a layer holds for each token it reads.
 HIDDEN_COPIES, INTERMEDIATE_COPIES = 12, 3
 
@@ -23,11 +25,14 @@ T = TypeVar("T")
 def packed(groups: Iterable[Sequence[T]], batch_size: int) -> list[list[T]]:
     """Items in batches of at most `batch_size`, in order: a group shares a batch, unless it is larger than one."""
     batches: list[list[T]] = []
+    room = 0
     for group in groups:
-        if batches and len(batches[-1]) + len(group) <= batch_size:
+        if len(group) <= room:
             batches[-1].extend(group)
+            room -= len(group)
         else:
             batches += [list(group[start : start + batch_size]) for start in range(0, len(group), batch_size)]
+            room = max(0, batch_size - len(group))  # none behind a group that was divided
     return batches
 
 
@@ -36,7 +41,10 @@ def automatic_size(
 ) -> int:
     """How many samples fit into the memory that is free now, shared with `jobs` - 1 others like this one."""
     largest = max(bytes_of_sample(source, prompt, generation, capture) for prompt in prompts)
-    return max(1, min(MOST_SAMPLES, int(USABLE * free_memory(source.model.device) / jobs / largest)))
+    on_host = max(HOST_COPIES * bytes_kept(source, prompt, generation, capture) for prompt in prompts)
+    room = ((largest, free_memory(source.model.device)), (on_host, free_memory(torch.device("cpu"))))
+    fitting = min(int(USABLE * free / jobs / size) for size, free in room)
+    return max(1, min(MOST_SAMPLES, fitting))
 
 
 def free_memory(device: torch.device) -> int:
@@ -49,16 +57,26 @@ def free_memory(device: torch.device) -> int:
 def bytes_of_sample(source: VisionLanguageModel, prompt: Prompt, generation: Generation, capture: Capture) -> int:
     """About how much one sample needs at the peak: cache, kept attention, logits, and one layer's activations."""
     text, item = source.text_config, source.model.dtype.itemsize
-    heads, steps = text.num_attention_heads, generation.max_new_tokens
+    heads = text.num_attention_heads
     dim = getattr(text, "head_dim", None) or text.hidden_size // heads
-    length, vision = len(prompt.input_ids) + steps, int(prompt.is_vision_token.sum())
-    layers = len(source.captured_layers)
+    length = len(prompt.input_ids) + generation.max_new_tokens
     cache = 2 * text.num_hidden_layers * text.num_key_value_heads * dim * length * item
-    kept = steps * layers * heads * (vision * (2 if capture.value_weighted else 1) + 8) * 4
-    kept += steps * layers * heads * length * 4 if capture.keys == "all" else 0
-    kept += layers * (vision + 1) * text.hidden_size * 4 if capture.hidden_states else 0
     logits = 4 * text.vocab_size * 4
     intermediate = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     activations = length * (HIDDEN_COPIES * text.hidden_size + INTERMEDIATE_COPIES * intermediate) * item
     scores = heads * length * (2 * dim * item + 3 * 4)
+    kept = bytes_kept(source, prompt, generation, capture)
     return int(2 * cache + kept + logits + activations + scores)  # the cache twice: it grows by copying
+
+
+def bytes_kept(source: VisionLanguageModel, prompt: Prompt, generation: Generation, capture: Capture) -> int:
+    """How much is kept of one sample, in fp32."""
+    heads, steps, layers = (
+        source.text_config.num_attention_heads,
+        generation.max_new_tokens,
+        len(source.captured_layers),
+    )
+    vision, length = int(prompt.is_vision_token.sum()), len(prompt.input_ids) + steps
+    rows = vision * (2 if capture.value_weighted else 1) + 8 + (length if capture.keys == "all" else 0)
+    states = (vision + 1) * source.text_config.hidden_size if capture.hidden_states else 0
+    return 4 * layers * (steps * heads * rows + states)

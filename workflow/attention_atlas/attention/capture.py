@@ -118,12 +118,17 @@ class Recorder:
             self.prefill[layer] = self.prompt_matrix(query, key, attention_mask, scaling)
 
     def prompt_matrix(self, query, key, attention_mask, scaling) -> torch.Tensor:
-        """The whole causal matrix of the prompt for the samples chosen: (chosen, heads, query, key)."""
+        """The whole matrix of the prompt for the samples chosen: (chosen, heads, query, key).
+
+        Causal where the model gives no mask; its mask may let vision tokens see each other both ways.
+        """
         chosen = self.full_rows
-        positions = torch.arange(self.layout.length, device=query.device)
-        allowed = positions[:, None] >= positions[None]
-        allowed = allowed & (positions[None, None] >= self.layout.padding[chosen, None, None])
-        return attention_rows(query[chosen], key[chosen], allowed[:, None], scaling)
+        if attention_mask is not None:
+            return attention_rows(
+                query[chosen], key[chosen], attention_mask.expand(len(query), -1, -1, -1)[chosen], scaling
+            )
+        causal = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
+        return attention_rows(query[chosen], key[chosen], causal, scaling)
 
 
 def attention_rows(

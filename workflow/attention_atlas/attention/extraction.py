@@ -1,8 +1,8 @@
 """Extraction: the samples of one shard through one model into one netCDF file.
 
-Everything that can be refused is refused before weights are loaded; finished batches outlive an interruption; a sample
-that fails is recorded with its reason and does not take the others with it; a batch that does not fit into memory is
-divided.
+What can be refused without the model is refused before weights are loaded; finished batches outlive an interruption; a
+sample that fails is recorded with its reason and does not take the others with it; a batch that does not fit into
+memory is divided.
 """
 
 import json
@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,13 @@ from attention_atlas.attention.asking import (
     own_samples,
     prepare,
 )
-from attention_atlas.attention.device_errors import OutOfMemoryError, device_lost, out_of_memory, release_memory
+from attention_atlas.attention.device_errors import (
+    OutOfMemoryError,
+    device_lost,
+    first_line,
+    out_of_memory,
+    release_memory,
+)
 from attention_atlas.attention.generation import ImagesRead
 from attention_atlas.attention.kept_batches import KeptBatches, Nodes, keeping
 from attention_atlas.attention.models import VisionLanguageModel
@@ -119,8 +125,10 @@ def extract(
             progress(done, len(items))
         try:
             kept.write_shard(output, items, settings.capture.keep_bits)
-        finally:  # of a shard of failures too: the next run is to try again
+        except AtlasError:  # a shard of failures: the next run is to try again
             shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
     finished = time.perf_counter()
     return {
         "samples": len(items),
@@ -139,25 +147,35 @@ def answer_all(
     kept: KeptBatches,
 ) -> Iterator[int]:
     """Answer the items batch by batch; yields how many are done. What does not fit into memory is tried in halves."""
-    waiting = in_batches(items, first_size(source, items, settings, kept))
+    wanted = set(settings.capture.full_samples) if settings.capture.rows == "all" else set()
+    waiting = in_batches(items, first_size(source, items, settings, kept), wanted)
     reader, done = Reader(source, settings), 0
     while waiting:
         batch, *rest = waiting
         if kept.found(batch):
             logger.info("%d samples are kept from an earlier run", len(batch))
         else:
-            try:
-                make = answered(reader, batch, settings, attrs)
-            except OutOfMemoryError as error:
-                size = smaller(source, batch, error)
+            make = fitting_answer(reader, batch, settings, attrs)
+            if make is None:
                 reader = Reader(source, settings)
                 release_memory()
-                waiting = in_batches([item for part in waiting for item in part], size)
+                waiting = in_batches([item for part in waiting for item in part], len(batch) // 2, wanted)
                 continue
             kept.add(batch, make, last=not rest)
         waiting = rest
         done += len(batch)
         yield done
+
+
+def fitting_answer(
+    reader: "Reader", batch: Sequence[Item], settings: ExtractionSettings, attrs: Mapping[str, Any]
+) -> Callable[[], Nodes] | None:
+    """As `answered`; None where the batch does not fit into memory, whose error would keep it there."""
+    try:
+        return answered(reader, batch, settings, attrs)
+    except OutOfMemoryError as error:
+        refuse_single(reader.source, batch, error)
+    return None
 
 
 def first_size(
@@ -176,30 +194,32 @@ def first_size(
     return chosen
 
 
-def in_batches(items: Sequence[Item], size: int) -> list[list[Item]]:
-    """Items in batches of one shape, the samples of one set of images together."""
+def in_batches(items: Sequence[Item], size: int, whole: Collection[str]) -> list[list[Item]]:
+    """Items in batches of one shape, the samples of one set of images together.
+
+    Those whose `whole` matrix is kept have batches of their own: the others' would be padding of that size.
+    """
     shapes: dict[Any, dict[Any, list[Item]]] = {}
     for item in items:
-        of_shape = shapes.setdefault(grids_of(item), {})
+        of_shape = shapes.setdefault((grids_of(item), item.row["sample_id"] in whole), {})
         of_shape.setdefault(item.prompt.images, []).append(item)
     return [batch for _, groups in sorted(shapes.items()) for batch in batching.packed(groups.values(), size)]
 
 
-def smaller(source: VisionLanguageModel, batch: Sequence[Item], error: Exception) -> int:
-    """Half of a batch that did not fit; a single sample that does not fit ends the shard."""
+def refuse_single(source: VisionLanguageModel, batch: Sequence[Item], error: Exception) -> None:
+    """Tell that a batch that did not fit is halved; a single sample that does not fit ends the shard."""
     if len(batch) == 1:
         raise AtlasError(
             f"sample {batch[0].row['sample_id']!r}: too little memory on {source.model.device} even for this sample "
-            f"alone ({error}). Finished batches are kept: run again with more memory, a smaller grid, fewer "
-            "max_new_tokens or less in `capture`, or give the model more devices (device_map, quantization) in "
-            "config/models.yaml"
+            f"alone ({error}). Run again with more memory, which goes on with the batches that are finished, or choose "
+            "a smaller grid, fewer max_new_tokens, less in `capture`, more devices or fewer bits "
+            "(config/models.yaml), which starts anew"
         ) from error
     logger.warning(
         "%d samples do not fit into memory; %d at once from here on. Their numbers may differ in the last bits",
         len(batch),
         len(batch) // 2,
     )
-    return len(batch) // 2
 
 
 class Reader:
@@ -208,12 +228,13 @@ class Reader:
     def __init__(self, source: VisionLanguageModel, settings: ExtractionSettings) -> None:
         self.source, self.settings = source, settings
         self.last: ImagesRead | None = None
+        self.last_whole = False
 
     def read(self, prompts: Sequence[Prompt], whole_prompts: bool) -> ImagesRead:
         """What the model makes of the images of prompts; without the prefix where whole prompts are to be seen."""
         last, whole_prompts = self.last, whole_prompts or not self.settings.extraction.share_prefix
-        if last is None or not last.covers(prompts) or (whole_prompts and last.length):
-            self.last = None  # two at once may be too much
+        if last is None or not last.covers(prompts) or whole_prompts != self.last_whole:
+            self.last, self.last_whole = None, whole_prompts  # two at once may be too much
             self.last = last = generation.read_images(self.source, prompts, self.settings.capture, whole_prompts)
         return last
 
@@ -260,10 +281,10 @@ def check_device(source: VisionLanguageModel, error: Exception) -> None:
     Raises OutOfMemoryError, or AtlasError where nothing more can be computed on the device.
     """
     if out_of_memory(error):
-        raise OutOfMemoryError(str(error).strip().splitlines()[0]) from error
+        raise OutOfMemoryError(first_line(error)) from error
     if device_lost(error):
         raise AtlasError(
-            f"model {source.name!r}: the device {source.model.device} failed ({str(error).splitlines()[0]}). Finished "
+            f"model {source.name!r}: the device {source.model.device} failed ({first_line(error)}). Finished "
             "batches are kept: see whether the device is still there (nvidia-smi), then run again"
         ) from error
 
@@ -281,6 +302,7 @@ def group_attributes(
         "num_layers": text.num_hidden_layers,
         "num_heads": text.num_attention_heads,
         "layers_not_captured": ", ".join(map(str, skipped)) or "none",
+        "quantization": source.quantization,
         "dtype": str(source.model.dtype).removeprefix("torch."),
         "device_type": source.model.device.type,
         "attention_kernel": "sdpa",

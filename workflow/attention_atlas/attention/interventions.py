@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from attention_atlas.attention import models, prompts, scoring
+from attention_atlas.attention.device_errors import device_lost, first_line, out_of_memory
 from attention_atlas.attention.families import ProcessedImage
 from attention_atlas.attention.models import VisionLanguageModel
 from attention_atlas.attention.scoring import Forced
@@ -123,6 +124,11 @@ def scored(subject: Subject, labels: list[Label], items: list[T], score: Callabl
     try:
         return score(items)
     except Exception as error:
+        if len(items) == 1 and (out_of_memory(error) or device_lost(error)):
+            raise AtlasError(
+                f"sample {subject.sample_id}: {labels[0][0]} {labels[0][1]} cannot be scored ({first_line(error)}). "
+                "Run again where there is more memory, or leave that check out of causal.checks"
+            ) from error
         if len(items) == 1:
             logger.warning("sample %s: %s %d failed (%s)", subject.sample_id, *labels[0], error, exc_info=True)
             return np.full((1, len(subject.token_id)), np.nan)

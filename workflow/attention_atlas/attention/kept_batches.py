@@ -82,12 +82,18 @@ class KeptBatches:
         return self.folder / f"{text_sha256([item.row['sample_id'] for item in batch])[:24]}.nc"
 
     def batch_size(self, choose: Callable[[], int]) -> int:
-        """The size that an earlier run chose, else a new choice, which is kept."""
+        """The size that an earlier run chose, else a new choice, which is kept.
+
+        Half of it where that run left no batch: it may have been ended for its memory.
+        """
         kept = self.folder / "batch_size"
-        if not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(str(choose()), encoding="utf-8")
-        return int(kept.read_text(encoding="utf-8"))
+        earlier = int(kept.read_text(encoding="utf-8")) if kept.exists() else None
+        if earlier is not None and any(self.folder.glob("*.nc")):
+            return earlier
+        size = choose() if earlier is None else max(1, min(choose(), earlier // 2))
+        with store.replacing(kept) as partial:
+            partial.write_text(str(size), encoding="utf-8")
+        return size
 
     def write_shard(self, output: Path, items: Sequence[Item], keep_bits: int | None) -> None:
         """All batches as one shard, samples in the order of `items`; one of failures alone is the model's error.
@@ -107,7 +113,12 @@ class KeptBatches:
 def opened(parts: Sequence[Nodes | Path]) -> Iterator[list[Nodes]]:
     """The nodes of each part; large variables of those on disk stay there until they are wanted."""
     with ExitStack() as files:
-        yield [store.lazy_nodes(part, files) if isinstance(part, Path) else part for part in parts]
+        yield [
+            store.lazy_nodes(part, files)
+            if isinstance(part, Path)
+            else {name: store.with_large_ones_lazy(node) for name, node in part.items()}
+            for part in parts
+        ]
 
 
 def in_order(node: xr.Dataset, items: Sequence[Item]) -> xr.Dataset:

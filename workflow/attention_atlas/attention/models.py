@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from transformers import BitsAndBytesConfig
 from transformers.utils import is_bitsandbytes_available
 
 from attention_atlas.attention.capture import KERNEL
-from attention_atlas.attention.device_errors import out_of_memory
+from attention_atlas.attention.device_errors import first_line, out_of_memory
 from attention_atlas.attention.devices import devices_of_process
 from attention_atlas.attention.families import FAMILIES, Family, SquareFamily
 from attention_atlas.config import ModelEntry
@@ -35,6 +36,11 @@ KERNELS = {"text_config": KERNEL, "vision_config": "sdpa"}
 NEEDED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MOST_STRETCH = 0.05
+MORE_MEMORY = (
+    "Use a device with more memory, `device_map: auto` with more `gpus`, `quantization`, or a smaller model "
+    "(config/models.yaml); random weights lie whole on one device, and are left out without `random_weights` among "
+    "controls.conditions"
+)
 MOST_ELONGATED = 200  # the image processor's own limit of the aspect ratio
 
 
@@ -49,6 +55,7 @@ class VisionLanguageModel:
     grid: str | tuple[int, int]
     revision: str
     weights_sha256: str
+    quantization: str = "none"
 
     @property
     def text_config(self) -> Any:
@@ -120,6 +127,7 @@ def load(name: str, entry: ModelEntry, random_seed: int | None = None) -> Vision
         grid=entry.grid,
         revision=entry.revision or "local folder",
         weights_sha256=weights,
+        quantization=(entry.quantization if random_seed is None else None) or "none",
     )
 
 
@@ -202,26 +210,38 @@ def load_processor(name: str, family: Family, folder: Path) -> Any:
 
 def load_weights(family: Family, folder: Path, entry: ModelEntry) -> Any:
     """The weights on their devices, text attention captured, vision attention by the stock kernel."""
-    try:
-        model = family.model.from_pretrained(
-            folder,
-            dtype=getattr(torch, entry.dtype),
-            attn_implementation=KERNELS,
-            quantization_config=quantization_of(entry),
-            **placement(entry),
-        )
-        return (model if entry.device_map or entry.quantization else model.to(device_of(entry))).eval()
-    except SafetensorError as error:
-        raise AtlasError(
-            f"{folder}: its weights cannot be read ({error}); put the checkpoint's files there anew"
-        ) from error
-    except Exception as error:
-        if out_of_memory(error):
+    with fitting(folder):
+        try:
+            model = family.model.from_pretrained(
+                folder,
+                dtype=getattr(torch, entry.dtype),
+                attn_implementation=KERNELS,
+                quantization_config=quantization_of(entry),
+                **placement(entry),
+            )
+        except SafetensorError as error:
             raise AtlasError(
-                f"{folder}: the weights do not fit into memory ({str(error).splitlines()[0]}). Use a device with more, "
-                "`device_map: auto` with several GPUs, `quantization`, or a smaller model (config/models.yaml)"
+                f"{folder}: its weights cannot be read ({error}); put the checkpoint's files there anew"
             ) from error
-        raise
+        if not entry.device_map and not entry.quantization:
+            return model.to(device_of(entry)).eval()
+    aside = {str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()} & {"cpu", "disk"}
+    if aside and device_of(entry).type == "cuda":
+        raise AtlasError(f"{folder}: part of the weights does not fit onto the {entry.num_gpus} GPU(s). {MORE_MEMORY}")
+    return model.eval()
+
+
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """Tell weights that do not fit into memory as such."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise AtlasError(
+            f"{folder}: the weights do not fit into memory ({first_line(error)}). {MORE_MEMORY}"
+        ) from error
 
 
 def quantization_of(entry: ModelEntry) -> BitsAndBytesConfig | None:
@@ -241,12 +261,12 @@ def quantization_of(entry: ModelEntry) -> BitsAndBytesConfig | None:
 
 
 def random_weights(family: Family, folder: Path, entry: ModelEntry, seed: int) -> Any:
-    """The architecture of a checkpoint with weights as its authors would draw them before training."""
+    """The architecture of a checkpoint with weights as its authors would draw them before training, on one device."""
     config = family.model.config_class.from_pretrained(folder)
-    with torch.random.fork_rng():
+    with fitting(folder), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = family.model._from_config(config, dtype=getattr(torch, entry.dtype), attn_implementation=KERNELS)
-    return model.to(device_of(entry)).eval()
+        return model.to(device_of(entry)).eval()
 
 
 def placement(entry: ModelEntry) -> dict[str, Any]:

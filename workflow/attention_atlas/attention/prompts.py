@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,12 +66,17 @@ def build_prompt(
 
 def check_query(tokenizer: Any, query: str, sample_id: str) -> None:
     """Refuse a query with a text that the tokenizer takes for a token of its own: it would forge a turn or an image."""
-    for token in tokenizer.added_tokens_decoder.values():
-        if token.content in query:
+    for token in special_tokens(tokenizer):
+        if token in query:
             raise AtlasError(
-                f"sample {sample_id!r}: query {query!r} contains the special token {token.content!r}; "
-                "write it differently"
+                f"sample {sample_id!r}: query {query!r} contains the special token {token!r}; write it differently"
             )
+
+
+@cache
+def special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """The texts of a tokenizer's control tokens."""
+    return tuple(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
 def with_vision_tokens(processor: Any, text: str, images: Sequence[ProcessedImage]) -> str:

@@ -178,7 +178,7 @@ def knockout_attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention function for transformers: the stock sdpa output, by the knockout's mask in its layers."""
-    mask = knockout.allowed if module.layer_idx in knockout.layers else attention_mask
+    mask = knockout.allowed.to(query.device) if module.layer_idx in knockout.layers else attention_mask
     return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
 
 

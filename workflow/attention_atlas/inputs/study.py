@@ -17,7 +17,7 @@ from PIL import Image
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.answers import canonical
 from attention_atlas.inputs.images import UNREADABLE, read_image
-from attention_atlas.inputs.views import images_of, views
+from attention_atlas.inputs.views import images_of, view_of, views
 
 SAMPLE_COLUMNS = (
     *("sample_id", "image", "query_id", "query_type", "query"),
@@ -186,6 +186,10 @@ def check_samples(path: Path, samples: pd.DataFrame, query_types: Mapping[str, A
             yield f"{here}: sample_id {row['sample_id']!r} occurs already in line {first_line[row['sample_id']]}"
         if ":" in row["image"]:
             yield f"{here}: image {row['image']!r} contains ':', which names the pictures made of it; rename the file"
+        for number in range(2, 1 + len(images_of(row["image"]))):
+            name = view_of(row["sample_id"], row["condition"], number)
+            if name in first_line:
+                yield f"{here}: image {number} of this sample is called {name!r}, as line {first_line[name]} is"
         if not row["query_id"]:
             yield f"{here}: query_id is empty"
         if not row["query"].strip():

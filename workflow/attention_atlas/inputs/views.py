@@ -43,7 +43,7 @@ def views(samples: pd.DataFrame, objects: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {
             **sample,
-            "sample_id": view_id(sample["sample_id"], number),
+            "sample_id": view_of(sample["sample_id"], sample["condition"], number),
             "query_id": view_id(sample["query_id"], number),
             "image": image,
             "target_object": "+".join(found(sample["target_object"].split("+"), there.get(image, ()))),
