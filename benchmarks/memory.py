@@ -9,7 +9,7 @@ import psutil
 import torch
 from common import large_batch, table
 
-LAYER, NUM_LAYERS, STEPS = "2B", 2, 4
+LAYER, NUM_LAYERS, STEPS = "2B", 2, 16
 SIDES = (8, 32, 64, 128)
 EAGER_TO = 32  # cells a side; beyond, eager attention is computed, not measured
 BATCH = 1
