@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import Normal, withStroke
 
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.study import BOX, Study
+from attention_atlas.paper.overlay import draw_boxes
 from attention_atlas.paper.style import (
     BLUE,
     DOUBLE_COLUMN,
@@ -107,22 +106,8 @@ def draw_picture(axes: Axes, shown: Picture) -> None:
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.set_title(f"{shown.name}, {width} × {height}", loc="left", fontsize=SMALL, pad=2)
-    halo = [withStroke(linewidth=1.5, foreground="white"), Normal()]
     for order, boxes in enumerate(shown.boxes.values()):
-        for x_min, y_min, x_max, y_max in boxes:
-            colour = COLOURS[order % len(COLOURS)]
-            axes.add_patch(
-                Rectangle(
-                    (x_min, y_min),
-                    x_max - x_min,
-                    y_max - y_min,
-                    fill=False,
-                    edgecolor=colour,
-                    linewidth=0.7,
-                    path_effects=halo,
-                    clip_on=False,
-                )
-            )
+        draw_boxes(axes, boxes, COLOURS[order % len(COLOURS)], 0.7, 1.5)
 
 
 def label_lines(shown: Picture, width: float) -> list[list[tuple[str, str]]]:

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,15 +118,20 @@ def show_map(axes: Axes, weights: xr.DataArray, selected: Selected, scale: Norma
 def show_boxes(axes: Axes, selected: Selected) -> None:
     """The boxes of the target; thinner where there are many, which would cover image and map."""
     width = 1.0 if len(selected.boxes) <= FEW_BOXES else 0.5
-    halo = [withStroke(linewidth=2.2 * width, foreground="white"), Normal()]
-    for x_min, y_min, x_max, y_max in selected.boxes:
+    draw_boxes(axes, selected.boxes, BLUE, width, 2.2 * width)
+
+
+def draw_boxes(axes: Axes, boxes: Iterable[Iterable[float]], colour: str, width: float, halo_width: float) -> None:
+    """Boxes in pixels of the image, in a halo that sets them off from any picture."""
+    halo = [withStroke(linewidth=halo_width, foreground="white"), Normal()]
+    for x_min, y_min, x_max, y_max in boxes:
         axes.add_patch(
             Rectangle(
                 (x_min, y_min),
                 x_max - x_min,
                 y_max - y_min,
                 fill=False,
-                edgecolor=BLUE,
+                edgecolor=colour,
                 linewidth=width,
                 path_effects=halo,
                 clip_on=False,
