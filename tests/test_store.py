@@ -595,3 +595,21 @@ def test_an_unknown_sample_is_told_with_the_nearest_name(tmp_path):
     with pytest.raises(AtlasError, match=r"no sample 'scene_003_q0' .* 2 samples\. Did you mean 'scene_003-q0'\?"):
         store.sample(tree, "scene_003_q0")
     tree.close()
+
+
+@pytest.mark.parametrize(
+    ("samples", "chunk", "most", "expected"),
+    [(10, 3, 160, 9), (10, 3, 64, 3), (10, 3, 1, 3), (10, 1, 48, 3), (1, 1, 160, 10)],  # 16 bytes a sample
+)
+def test_samples_are_written_by_whole_chunks(monkeypatch, samples, chunk, most, expected):
+    monkeypatch.setattr(store, "WRITE_BYTES", most)
+    values = xr.DataArray(np.zeros((samples, 4), dtype=np.float32))
+    assert store.samples_at_once(values, [chunk, 4]) == expected
+
+
+def test_the_bytes_are_those_of_the_values_wherever_they_come_from(tmp_path):
+    whole = node([planted(f"s{number}", 2) for number in range(7)])
+    parts = whole.chunk({"sample": 3})
+    for name, dataset in {"memory": whole, "parts": parts}.items():
+        store.write_shard(tmp_path / f"{name}.nc", {GRID: dataset})
+    assert (tmp_path / "memory.nc").read_bytes() == (tmp_path / "parts.nc").read_bytes()
