@@ -71,7 +71,8 @@ class Batch:
 
     def own(self) -> np.ndarray:
         """Generation by the project; behind an end token stands padding, as in stock generation."""
-        read = generation.read_images(self.source, self.prompts, Capture())
+        shared = bool(generation.asked_twice(self.prompts))
+        read = generation.read_images(self.source, self.prompts, Capture(), shared)
         made = generation.generate(self.source, self.prompts, read, self.settings, Capture())
         past = np.arange(made.token_id.shape[1]) >= made.num_steps[:, None]
         return np.where(past, self.source.processor.tokenizer.pad_token_id, made.token_id)
@@ -186,7 +187,7 @@ def large_batch(layer: str, side: int, size: int, num_layers: int, steps: int, t
     for number in range(size):
         words = numbers.integers(0, IMAGE, text - number % 4)  # queries of unequal length, as in a study
         ids = np.concatenate([start, [VISION_START], np.full(side**2, IMAGE), [VISION_END], words])
-        image = ProcessedImage(grid, side, side, *[32 * side] * 4)
+        image = ProcessedImage(torch.Tensor, (), grid, side, side, *[32 * side] * 4)  # its features are given
         built.append(Prompt(str(number), ids, (ids == IMAGE).astype(int), (image,)))
     parts = [0.02 * torch.randn(side**2, hidden) for _ in range(2)]
     features = {prompt.images[0]: ImageFeatures(parts[0], tuple(parts[1:])) for prompt in built}

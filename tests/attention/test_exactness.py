@@ -24,7 +24,7 @@ def ask(source, queries, images, capture=PLAIN, full_rows=()):
         prompts.build_prompt(source, [image], query, "", f"sample {number}")
         for number, (image, query) in enumerate(zip(processed, queries, strict=True))
     ]
-    read = generation.read_images(source, built, capture, whole_prompts=bool(full_rows))
+    read = generation.read_images(source, built, capture, prefix=not full_rows)
     return built, processed, generation.generate(source, built, read, SHORT, capture, full_rows)
 
 
@@ -40,7 +40,7 @@ def plain_inputs(source, built, processed):
         batch["mm_token_type_ids"][row, own] = torch.from_numpy(prompt.is_vision_token.astype(int))
     return {
         **batch,
-        "pixel_values": torch.cat([image.inputs["pixel_values"] for image in processed]),
+        "pixel_values": torch.cat([image.pixel_values() for image in processed]),
         "image_grid_thw": torch.cat([image.inputs["image_grid_thw"] for image in processed]),
         "max_new_tokens": SHORT.max_new_tokens,
         "do_sample": False,
@@ -280,6 +280,7 @@ def test_the_future_does_not_change_a_row(tiny):
             return tiny.model(
                 input_ids=input_ids,
                 mm_token_type_ids=types,
+                pixel_values=image.pixel_values(),
                 **image.inputs,
             ).logits[:, : ids.shape[1]]
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 import xarray as xr
 from attention_atlas import store
-from attention_atlas.attention import batching, extraction, generation, models, prompts
+from attention_atlas.attention import asking, batching, extraction, generation, models, prompts
 from attention_atlas.attention.extraction import ExtractionSettings, extract_shard
 from attention_atlas.attention.families import FAMILIES
 from attention_atlas.config import ModelEntry
 from attention_atlas.errors import AtlasError
+from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.study import SAMPLE_COLUMNS
 from attention_atlas.provenance import file_sha256
 from huggingface_hub.errors import (
@@ -145,15 +146,16 @@ def eager(random_folder):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the model is asked during the test: sample ids by batch, and images that the vision tower encodes."""
-    made = SimpleNamespace(batches=[], images=0, fail=lambda ids: None)
+    """What the model is asked during the test: ids and shared tokens by batch, and how many images it encodes."""
+    made = SimpleNamespace(batches=[], shared=[], images=0, fail=lambda ids: None)
     generate, encode = generation.generate, Qwen3VLModel.get_image_features
 
-    def counted_generate(source, prompts, *args, **kwargs):
+    def counted_generate(source, prompts, read, *args, **kwargs):
         ids = [prompt.sample_id for prompt in prompts]
         made.batches.append(ids)
+        made.shared.append(read.length)
         made.fail(ids)
-        return generate(source, prompts, *args, **kwargs)
+        return generate(source, prompts, read, *args, **kwargs)
 
     def counted_encode(self, pixel_values, image_grid_thw, *args, **kwargs):
         made.images += len(image_grid_thw)
@@ -392,6 +394,32 @@ def test_an_image_of_more_queries_than_a_batch_is_read_once_too(extract, calls):
     extract(batch_size=1)
     assert [len(batch) for batch in calls.batches] == [1] * 6
     assert calls.images == 3
+    assert min(calls.shared) >= 64
+
+
+def test_a_prompt_that_shares_its_image_with_no_other_is_read_in_one_piece(extract, calls):
+    extract.study = write_study(extract.root / "single", queries=(SHORT,))
+    extract(batch_size=2)
+    assert calls.shared == [0, 0]
+
+
+def test_pixels_beyond_what_is_held_are_made_again_and_give_the_same_bytes(whole, extract, calls, monkeypatch):
+    of_one = 256 * 3 * 2 * 16**2 * 4
+    monkeypatch.setattr(asking, "MOST_PIXELS", of_one)
+    read = []
+    monkeypatch.setattr(asking, "read_image", lambda path: read.append(path.name) or read_image(path))
+    assert extract().read_bytes() == whole.path.read_bytes()
+    assert read == [*SQUARE, *list(SQUARE)[1:]]
+
+
+def test_a_picture_that_changes_while_its_shard_is_made_fails_its_samples(whole, extract, calls, monkeypatch):
+    monkeypatch.setattr(asking, "MOST_PIXELS", 0)
+    changed = extract.study / "images" / "square_1.png"
+    calls.fail = lambda ids: picture(448, 448, 9).save(changed)
+    made = node(extract(batch_size=2))
+    assert made["error"].values.tolist()[:2] == made["error"].values.tolist()[4:] == ["", ""]
+    told = f"AtlasError: {changed}: was changed while its shard was made; run again"
+    assert made["error"].values.tolist()[2:4] == [told, told]
 
 
 def test_a_batch_holds_one_grid_and_each_grid_is_a_node(extract, calls):

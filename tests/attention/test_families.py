@@ -31,14 +31,14 @@ def family(request, tmp_path_factory):
     return request.param, load(folder, "native")
 
 
-def ask(source, queries, images, capture=EVERY_KEY, settings=SHORT, whole_prompts=False):
+def ask(source, queries, images, capture=EVERY_KEY, settings=SHORT, prefix=True):
     """Prompts of queries, each about its own images, and what the project generates."""
     processed = {id(image): prompts.process_image(source, image) for of_query in images for image in of_query}
     built = [
         prompts.build_prompt(source, [processed[id(image)] for image in own], query, "", f"sample {number}")
         for number, (query, own) in enumerate(zip(queries, images, strict=True))
     ]
-    read = generation.read_images(source, built, capture, whole_prompts)
+    read = generation.read_images(source, built, capture, prefix)
     return built, generation.generate(source, built, read, settings, capture)
 
 
@@ -79,8 +79,12 @@ def stock(source, inputs, kernel, settings=SHORT, **options):
 
 
 def assert_exact(source, queries, images, settings=SHORT, **options):
-    """Prompts and tokens equal to the stock way, rows to those of eager attention; returns these rows."""
-    built, made = ask(source, queries, images, settings=settings)
+    """Prompts and tokens equal to the stock way, rows to those of eager attention, whether the prefix is shared or not.
+
+    Returns the prompts and what was made with a shared prefix.
+    """
+    built, shared = ask(source, queries, images, settings=settings)
+    _, whole = ask(source, queries, images, settings=settings, prefix=False)
     inputs = stock_inputs(source, queries, images, **options)
     for row, prompt in enumerate(built):
         own = inputs["attention_mask"][row].bool()
@@ -90,8 +94,15 @@ def assert_exact(source, queries, images, settings=SHORT, **options):
         )
     plain = stock(source, inputs, "sdpa", settings)
     eager = stock(source, inputs, "eager", settings, output_attentions=True)
-    assert_same_tokens(made, plain, inputs)
-    assert_same_tokens(made, eager, inputs)
+    for made in (shared, whole):
+        assert_same_tokens(made, plain, inputs)
+        assert_same_tokens(made, eager, inputs)
+        assert_rows_of(eager, source, built, made)
+    return built, shared
+
+
+def assert_rows_of(eager, source, built, made):
+    """Rows and masses are those of eager attention."""
     weights = nodes.without_gap(np.moveaxis(made.attention_all, 2, 0), made.prefix, made.gap)
     for step, attentions in enumerate(eager.attentions):
         full = of_full_layers(source, attentions)
@@ -105,7 +116,6 @@ def assert_exact(source, queries, images, settings=SHORT, **options):
                 vision = made.attention[step, layer, sample]
                 np.testing.assert_allclose(vision, rows[:, np.flatnonzero(prompt.is_vision_token)], atol=FP32, rtol=0)
     np.testing.assert_allclose(made.masses.sum(-1), 1, atol=1e-5)
-    return built, made
 
 
 def of_full_layers(source, attentions):
@@ -214,9 +224,9 @@ def assert_exact_by_its_own_queries_and_keys(source, queries, images, settings=S
 
     In few bits the tokens are the same where the sums are: where whole prompts are read, as plain generation does.
     """
-    for whole_prompts in (False, True):
+    for prefix in (True, False):
         with watched(source) as expected:
-            _, made = ask(source, queries, images, settings=settings, whole_prompts=whole_prompts)
+            _, made = ask(source, queries, images, settings=settings, prefix=prefix)
         for number, layer in enumerate(source.captured_layers):
             for step, rows in enumerate(expected[layer]):
                 ours = made.attention_all[step, number][..., : rows.shape[-1]]
@@ -292,7 +302,7 @@ def test_the_whole_prompt_matrix_of_a_family_is_the_eager_one(family):
         prompts.build_prompt(source, [image], query, "", query) for image, query in zip(processed, queries, strict=True)
     ]
     capture = Capture(rows="all", full_samples=("x",))
-    read = generation.read_images(source, built, capture, whole_prompts=True)
+    read = generation.read_images(source, built, capture, prefix=False)
     made = generation.generate(source, built, read, SHORT, capture, full_rows=(0, 1))
     inputs = stock_inputs(source, queries, images, **UNCUT.get(name, {}))
     eager = of_full_layers(source, stock(source, inputs, "eager", output_attentions=True).attentions[0])

@@ -121,7 +121,7 @@ def seen(processor, image, grid):
     processed = prompts.process_image(source, image)
     merge = processor.image_processor.merge_size
     # Patches come grouped by the token that they merge into.
-    return processed, processed.inputs["pixel_values"].numpy().reshape(processed.rows, processed.cols, merge**2, -1)
+    return processed, processed.pixel_values().numpy().reshape(processed.rows, processed.cols, merge**2, -1)
 
 
 @pytest.mark.parametrize(("size", "grid", "shape"), VIEWS)

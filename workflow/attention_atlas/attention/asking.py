@@ -1,14 +1,17 @@
 """Asking: from rows of a study to prompts and processed pictures, with everything refused that can be known before.
 
-Each picture is processed once, however many rows are about it and whatever they call it.
+Each picture is processed once, however many rows are about it and whatever they call it. Pixels of many large pictures
+are not held: those beyond `MOST_PIXELS` are made again when a batch wants them.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from attention_atlas.attention import models, prompts
@@ -25,6 +28,8 @@ from attention_atlas.inputs.views import images_of
 from attention_atlas.provenance import file_sha256
 
 logger = logging.getLogger(__name__)
+# Bytes of processed pixels that a shard holds; an image of 1,024 vision tokens has 25 MB.
+MOST_PIXELS = 2**29
 Row = Mapping[Any, str]
 
 
@@ -93,13 +98,17 @@ def prepare(source: VisionLanguageModel, asked: Asked, system_prompt: str) -> li
     """Pictures processed once each, prompts built; tells how many pictures the grid distorts."""
     pictures: dict[str, Picture] = {}
     processed: dict[str, ProcessedImage] = {}  # by content: control conditions name one picture in several ways
-    stretched = []
+    stretched, held = [], 0
     for name in dict.fromkeys(name for row in asked.rows for name in images_of(row["image"])):
         image, sha256 = asked.picture(asked.study, name)
         if models.stretch(image, source.grid) > models.MOST_STRETCH:
             stretched.append(name)
         if sha256 not in processed:
-            processed[sha256] = processed_picture(source, asked.study, name, image)
+            made = processed_picture(source, asked.study, name, image)
+            size = math.prod(made.pixel_values_shape) * torch.float32.itemsize
+            fits = held + size <= MOST_PIXELS
+            held += size if fits else 0
+            processed[sha256] = made if fits else without_pixels(made, source, asked, name, sha256)
         pictures[name] = Picture(name, sha256, processed[sha256])
     models.warn_of_stretched(stretched, source.grid)
     return [item_of(source, row, pictures, system_prompt) for row in asked.rows]
@@ -110,6 +119,20 @@ def item_of(source: VisionLanguageModel, row: Row, pictures: Mapping[str, Pictur
     own = tuple(pictures[name] for name in images_of(row["image"]))
     shown = [picture.processed for picture in own]
     return Item(row, prompts.build_prompt(source, shown, row["query"], system_prompt, row["sample_id"]), own)
+
+
+def without_pixels(
+    made: ProcessedImage, source: VisionLanguageModel, asked: Asked, name: str, sha256: str
+) -> ProcessedImage:
+    """A processed picture that holds no pixels and makes them again whenever they are wanted."""
+
+    def pixel_values() -> torch.Tensor:
+        image, found = asked.picture(asked.study, name)
+        if found != sha256:
+            raise AtlasError(f"{asked.study.image_path(name)}: was changed while its shard was made; run again")
+        return processed_picture(source, asked.study, name, image).pixel_values()
+
+    return replace(made, pixel_values=pixel_values)
 
 
 def processed_picture(source: VisionLanguageModel, study: Study, name: str, image: Image.Image) -> ProcessedImage:

@@ -35,7 +35,7 @@ from attention_atlas.attention.device_errors import (
     out_of_memory,
     release_memory,
 )
-from attention_atlas.attention.generation import ImagesRead
+from attention_atlas.attention.generation import ImagesRead, asked_twice
 from attention_atlas.attention.kept_batches import KeptBatches, Nodes, keeping
 from attention_atlas.attention.models import VisionLanguageModel
 from attention_atlas.attention.nodes import Item, grids_of
@@ -149,7 +149,7 @@ def answer_all(
     """Answer the items batch by batch; yields how many are done. What does not fit into memory is tried in halves."""
     wanted = set(settings.capture.full_samples) if settings.capture.rows == "all" else set()
     waiting = in_batches(items, first_size(source, items, settings, kept), wanted)
-    reader, done = Reader(source, settings), 0
+    reader, done = Reader(source, settings, items), 0
     while waiting:
         batch, *rest = waiting
         if kept.found(batch):
@@ -157,7 +157,7 @@ def answer_all(
         else:
             make = fitting_answer(reader, batch, settings, attrs)
             if make is None:
-                reader = Reader(source, settings)
+                reader = Reader(source, settings, items)
                 release_memory()
                 waiting = in_batches([item for part in waiting for item in part], len(batch) // 2, wanted)
                 continue
@@ -225,17 +225,21 @@ def refuse_single(source: VisionLanguageModel, batch: Sequence[Item], error: Exc
 class Reader:
     """Reads the images of batches; what was read last is kept, for an image whose queries fill several batches."""
 
-    def __init__(self, source: VisionLanguageModel, settings: ExtractionSettings) -> None:
+    def __init__(self, source: VisionLanguageModel, settings: ExtractionSettings, items: Sequence[Item]) -> None:
         self.source, self.settings = source, settings
+        self.shared = asked_twice(item.prompt for item in items) if settings.extraction.share_prefix else set()
         self.last: ImagesRead | None = None
-        self.last_whole = False
+        self.last_prefix = False
 
     def read(self, prompts: Sequence[Prompt], whole_prompts: bool) -> ImagesRead:
-        """What the model makes of the images of prompts; without the prefix where whole prompts are to be seen."""
-        last, whole_prompts = self.last, whole_prompts or not self.settings.extraction.share_prefix
-        if last is None or not last.covers(prompts) or whole_prompts != self.last_whole:
-            self.last, self.last_whole = None, whole_prompts  # two at once may be too much
-            self.last = last = generation.read_images(self.source, prompts, self.settings.capture, whole_prompts)
+        """What the model makes of the images of prompts; with the prefix where it serves several queries.
+
+        Not where whole prompts are to be seen.
+        """
+        last, prefix = self.last, not whole_prompts and any(prompt.images in self.shared for prompt in prompts)
+        if last is None or not last.covers(prompts) or prefix != self.last_prefix:
+            self.last, self.last_prefix = None, prefix  # two at once may be too much
+            self.last = last = generation.read_images(self.source, prompts, self.settings.capture, prefix)
         return last
 
 

@@ -6,7 +6,7 @@ one contiguous span an image, in rows from top to bottom that cover the whole pi
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +31,14 @@ from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
 @dataclass(frozen=True, eq=False)  # tensors have no truth value: an image equals itself alone
 class ProcessedImage:
-    """An image as the processor gives it, in `inputs`; `rows` x `cols` vision tokens, sizes in pixels."""
+    """An image as the processor gives it: `rows` x `cols` vision tokens, sizes in pixels.
 
+    `pixel_values` gives its pixels, of `pixel_values_shape`: many large ones are more than memory holds. `inputs` is
+    what the processor says beside them.
+    """
+
+    pixel_values: Callable[[], torch.Tensor]
+    pixel_values_shape: tuple[int, ...]
     inputs: Mapping[str, Any]
     rows: int
     cols: int
@@ -75,9 +81,11 @@ class Family:
     def process(self, processor: Any, image: Image.Image, height: int, width: int) -> ProcessedImage:
         """A picture through the image processor; `height` and `width` are those of the original."""
         images = processor.image_processor
-        inputs = images(images=[image], return_tensors="pt")
+        pixels, inputs = apart(images(images=[image], return_tensors="pt"))
         _, rows, cols = inputs["image_grid_thw"][0].tolist()
         return ProcessedImage(
+            pixel_values=lambda: pixels,
+            pixel_values_shape=tuple(pixels.shape),
             inputs=inputs,
             rows=rows // images.merge_size,
             cols=cols // images.merge_size,
@@ -90,7 +98,7 @@ class Family:
     def encode(self, model: Any, images: Sequence[ProcessedImage]) -> list[ImageFeatures]:
         """Each image through the vision tower, once."""
         output = model.get_image_features(
-            torch.cat([image.inputs["pixel_values"] for image in images]).to(model.device),
+            torch.cat([image.pixel_values() for image in images]).to(model.device),
             self.grids(images).to(model.device),
             return_dict=True,
         )
@@ -145,14 +153,23 @@ class SquareFamily(Family):
 
     def process(self, processor: Any, image: Image.Image, height: int, width: int) -> ProcessedImage:
         """A picture through the image processor, whole."""
-        inputs = processor.image_processor(images=[image], return_tensors="pt", **{self.uncut: False})
-        processed_height, processed_width = inputs["pixel_values"].shape[-2:]
-        side = self.side(processor)
-        return ProcessedImage(inputs, side, side, height, width, processed_height, processed_width)
+        pixels, inputs = apart(processor.image_processor(images=[image], return_tensors="pt", **{self.uncut: False}))
+        side, (processed_height, processed_width) = self.side(processor), pixels.shape[-2:]
+        return ProcessedImage(
+            pixel_values=lambda: pixels,
+            pixel_values_shape=tuple(pixels.shape),
+            inputs=inputs,
+            rows=side,
+            cols=side,
+            height=height,
+            width=width,
+            processed_height=processed_height,
+            processed_width=processed_width,
+        )
 
     def encode(self, model: Any, images: Sequence[ProcessedImage]) -> list[ImageFeatures]:
         """Each image through the vision tower, once."""
-        pixels = torch.cat([image.inputs["pixel_values"] for image in images])
+        pixels = torch.cat([image.pixel_values() for image in images])
         output = model.get_image_features(pixels.to(model.device, model.dtype), return_dict=True)
         return [ImageFeatures(merged) for merged in output.pooler_output]
 
@@ -169,6 +186,11 @@ class SquareFamily(Family):
     def prefill_inputs(self, is_vision: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the model wants to know of a batch of prompts beside tokens and mask; `is_vision` (batch, length)."""
         return {self.token_types: is_vision.long()} if self.token_types else {}
+
+
+def apart(processed: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+    """The pixels that an image processor gives, and what it says beside them."""
+    return processed["pixel_values"], {name: value for name, value in processed.items() if name != "pixel_values"}
 
 
 def as_model_takes(position_ids: torch.Tensor) -> torch.Tensor:

@@ -1,12 +1,13 @@
 """Generation with capture: a batch of prompts in, tokens and attention rows out.
 
-What a batch's prompts share with every query about their images, all up to the last vision token, is read once for each
-set of images; its keys and values are then repeated for the queries (`read_images`, `generate`). Decoding is greedy, or
-drawn with a seed a sample; the tokens are those of transformers' own `generate`.
+What prompts share with every query about their images, all up to the last vision token, is read once for each set of
+images that several queries ask about; its keys and values are then repeated for them (`read_images`, `generate`).
+Decoding is greedy, or drawn with a seed a sample; the tokens are those of transformers' own `generate`.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,20 +67,25 @@ class Generated:
     gap: np.ndarray
 
 
+def asked_twice(prompts: Iterable[Prompt]) -> set[Images]:
+    """The sets of images that several prompts are about."""
+    return {images for images, count in Counter(prompt.images for prompt in prompts).items() if count > 1}
+
+
 @torch.inference_mode()
 def read_images(
-    source: VisionLanguageModel, prompts: Sequence[Prompt], capture: Capture, whole_prompts: bool = False
+    source: VisionLanguageModel, prompts: Sequence[Prompt], capture: Capture, prefix: bool = True
 ) -> ImagesRead:
     """Encode the images of prompts, once each, and read what the prompts share with every query about them.
 
-    The prefix is left to `generate` where it cannot be shared exactly: layers that are not full attention, whole prompt
-    matrices (`whole_prompts`), prompts that are not alike before their images.
+    The prefix is left to `generate` where it is not wanted, and where it cannot be shared exactly: layers that are not
+    full attention, prompts that are not alike before their images.
     """
     images = list(dict.fromkeys(image for prompt in prompts for image in prompt.images))
     features = dict(zip(images, source.family.encode(source.model, images), strict=True))
     of_each = {prompt.images: prompt for prompt in prompts}
     row = {images: number for number, images in enumerate(of_each)}
-    if whole_prompts or not source.shares_prefix or not alike(prompts):
+    if not (prefix and source.shares_prefix and alike(prompts)):
         return ImagesRead(row, features)
     length = prompts[0].images_end
     batch = BatchInputs.of(source, list(of_each.values()), 0, length)

@@ -133,10 +133,10 @@ def as_node(
     attrs: Mapping[str, Any],
 ) -> xr.Dataset:
     """Variables with the samples' own description, as a node of the contract."""
-    inputs = view.pictures(batch)[0].processed.inputs
-    patches = {"pixel_values_shape": list(inputs["pixel_values"].shape)}
-    if "image_grid_thw" in inputs:
-        patches["image_grid_thw"] = inputs["image_grid_thw"][0].tolist()
+    image = view.pictures(batch)[0].processed
+    patches = {"pixel_values_shape": list(image.pixel_values_shape)}
+    if "image_grid_thw" in image.inputs:
+        patches["image_grid_thw"] = image.inputs["image_grid_thw"][0].tolist()
     return store.as_dataset(
         {**variables, **sample_variables(batch, view)},
         samples=[view_of(item.row["sample_id"], item.row["condition"], view.number) for item in batch],
