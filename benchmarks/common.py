@@ -194,6 +194,21 @@ def large_batch(layer: str, side: int, size: int, num_layers: int, steps: int, t
     return with_features(source, built, features, Generation(max_new_tokens=steps))
 
 
+def vision_images(side: int, number: int) -> tuple[VisionLanguageModel, list[ProcessedImage]]:
+    """Two layers of the 2B's vision tower with random weights, and images of side x side vision tokens."""
+    torch.manual_seed(0)
+    vision = {"depth": 2, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16, "out_hidden_size": 2048}
+    text = {**LAYERS["2B"], "num_hidden_layers": 1, "vocab_size": VOCABULARY}
+    config = Qwen3VLConfig(text_config=text, vision_config={**vision, "deepstack_visual_indexes": [0]})
+    model = Qwen3VLForConditionalGeneration(config).eval()
+    model.set_attn_implementation("sdpa")
+    shape = (4 * side**2, 3 * 2 * 16**2)
+    pixels = [torch.randn(shape) for _ in range(number)]
+    grid = {"image_grid_thw": torch.tensor([[1, 2 * side, 2 * side]])}
+    images = [ProcessedImage(lambda own=own: own, shape, grid, side, side, *[32 * side] * 4) for own in pixels]
+    return VisionLanguageModel("vision", model, None, FAMILIES["qwen3_vl"], "native", "", ""), images
+
+
 def seconds(run: Callable[[], Any]) -> float:
     """Wall time of one run."""
     started = time.perf_counter()

@@ -1,7 +1,10 @@
 """Batches hold whole images where they can, and errors are told apart by what they are about."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from attention_atlas.attention import batching
 from attention_atlas.attention.batching import packed
 from attention_atlas.attention.device_errors import device_lost, first_line, out_of_memory
 
@@ -18,6 +21,26 @@ from attention_atlas.attention.device_errors import device_lost, first_line, out
 )
 def test_an_image_is_divided_only_where_it_is_larger_than_a_batch_and_then_shares_none(groups, size, batches):
     assert packed(groups, size) == [list(batch) for batch in batches]
+
+
+@pytest.mark.parametrize(
+    ("of_sample", "of_image", "kept", "images", "size"),
+    [
+        (100, 10, 1, "abcd", 50),
+        (100, 400, 1, "abcd", 12),  # encoding four images needs more than generating four samples
+        (100, 400, 1, "aabb", 25),  # two samples an image
+        (100, 400, 1, "aaaa", 50),
+        (100, 10, 100, "abcd", 16),  # three copies of what is kept
+    ],
+)
+def test_an_automatic_batch_is_what_its_largest_need_allows(monkeypatch, of_sample, of_image, kept, images, size):
+    for name, bytes_of_one in {"bytes_of_sample": of_sample, "bytes_of_image": of_image, "bytes_kept": kept}.items():
+        monkeypatch.setattr(batching, name, lambda *args, bytes_of_one=bytes_of_one: bytes_of_one)
+    monkeypatch.setattr(batching, "free_memory", lambda device: 10_000)
+    monkeypatch.setattr(batching, "USABLE", 1.0)
+    source = SimpleNamespace(model=SimpleNamespace(device=torch.device("cpu")))
+    prompts = [SimpleNamespace(images=(image,)) for image in images]
+    assert batching.automatic_size(source, prompts, None, None, jobs=2) == size
 
 
 @pytest.mark.parametrize(

@@ -647,7 +647,8 @@ def test_an_automatic_batch_is_what_fits_and_an_interrupted_shard_goes_on_with_i
     source = models.load("random", ModelEntry(path=str(extract.model), dtype="float32", grid=(8, 8), device="cpu"))
     longest = prompts.build_prompt(source, [prompts.process_image(source, picture())], LONG, "", "s")
     settings = ExtractionSettings.from_sections({"generation": {"max_new_tokens": STEPS}})
-    one = batching.bytes_of_sample(source, longest, settings.generation, settings.capture)
+    half_an_image = batching.bytes_of_image(source, longest.images[0]) / 2  # two queries each
+    one = max(half_an_image, batching.bytes_of_sample(source, longest, settings.generation, settings.capture))
     free["bytes"] = int(2.5 * one / batching.USABLE)
     calls.fail = interrupt_at("square_2-q0")
     with pytest.raises(KeyboardInterrupt):

@@ -1,11 +1,13 @@
 """Batching: which samples are generated together, and how many fit into memory."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import psutil
 import torch
 
+from attention_atlas.attention.families import ProcessedImage
 from attention_atlas.attention.models import VisionLanguageModel
 from attention_atlas.attention.prompts import Prompt
 from attention_atlas.config import Capture, Generation
@@ -16,7 +18,8 @@ USABLE = 0.6
 MOST_SAMPLES = 1024
 # Copies of what is kept that are in the machine's memory at once: of the batch that is written, and of the next.
 HOST_COPIES = 3
-# Values of the hidden size, and of the intermediate size, that a layer holds for each token it reads.
+# Values of the hidden size, and of the intermediate size, that a layer holds for each token or patch that it reads
+# (measured: the table of memory in docs/performance.md).
 HIDDEN_COPIES, INTERMEDIATE_COPIES = 12, 3
 
 T = TypeVar("T")
@@ -40,9 +43,11 @@ def automatic_size(
     source: VisionLanguageModel, prompts: Sequence[Prompt], generation: Generation, capture: Capture, jobs: int
 ) -> int:
     """How many samples fit into the memory that is free now, shared with `jobs` - 1 others like this one."""
+    images_each = len({image for prompt in prompts for image in prompt.images}) / len(prompts)
+    encoding = images_each * max(bytes_of_image(source, image) for prompt in prompts for image in prompt.images)
     largest = max(bytes_of_sample(source, prompt, generation, capture) for prompt in prompts)
     on_host = max(HOST_COPIES * bytes_kept(source, prompt, generation, capture) for prompt in prompts)
-    room = ((largest, free_memory(source.model.device)), (on_host, free_memory(torch.device("cpu"))))
+    room = ((max(encoding, largest), free_memory(source.model.device)), (on_host, free_memory(torch.device("cpu"))))
     fitting = min(int(USABLE * free / jobs / size) for size, free in room)
     return max(1, min(MOST_SAMPLES, fitting))
 
@@ -67,6 +72,16 @@ def bytes_of_sample(source: VisionLanguageModel, prompt: Prompt, generation: Gen
     scores = heads * length * (2 * dim * item + 3 * 4)
     kept = bytes_kept(source, prompt, generation, capture)
     return int(2 * cache + kept + logits + activations + scores)  # the cache twice: it grows by copying
+
+
+def bytes_of_image(source: VisionLanguageModel, image: ProcessedImage) -> int:
+    """About how much encoding one image needs at the peak: its pixels twice, and one layer's activations."""
+    vision = source.model.config.vision_config
+    sides = vision.patch_size if isinstance(vision.patch_size, list | tuple) else [vision.patch_size] * 2
+    patches = image.processed_height * image.processed_width // math.prod(sides)
+    activations = HIDDEN_COPIES * vision.hidden_size + INTERMEDIATE_COPIES * vision.intermediate_size
+    pixels = 2 * 4 * math.prod(image.pixel_values_shape)
+    return int(patches * activations * source.model.dtype.itemsize + pixels)
 
 
 def bytes_kept(source: VisionLanguageModel, prompt: Prompt, generation: Generation, capture: Capture) -> int:
