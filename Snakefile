@@ -3,7 +3,7 @@
 from attention_atlas.analysis import catalogue as analysis
 from attention_atlas.attention import catalogue as attention
 from attention_atlas.paper import catalogue as paper
-from attention_atlas.wiring import Workflow, modules
+from attention_atlas.wiring import Workflow, folders, modules, option
 
 
 configfile: "config/config.yaml"

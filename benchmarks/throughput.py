@@ -5,15 +5,23 @@ import os
 import statistics
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
-from attention_atlas.attention import models
+from attention_atlas.attention import extraction as extraction_module
+from attention_atlas.attention import generation, models
+from attention_atlas.attention.capture import Recorder
 from attention_atlas.attention.extraction import extract_shard
-from attention_atlas.attention.families import FAMILIES
+from attention_atlas.attention.families import FAMILIES, Family
+from attention_atlas.attention.kept_batches import KeptBatches
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.shards import shards_of
 from attention_atlas.inputs.study import read_study
@@ -61,6 +69,54 @@ def extract(folder: Path, shard: str) -> tuple[int, float, int]:
     entry, settings = settings_of(threads=1)
     told = extract_shard(STUDY, shard, SHARDS, MODEL, entry, settings, folder / "scratch", folder / f"{shard}.nc")
     return os.getpid(), told["extraction_s"], told["samples"]
+
+
+# What an extraction does, by the functions that do it; those further down run within those above.
+PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
+    "pictures and prompts": ((extraction_module, "prepare"),),
+    "prefix": ((generation, "read_images"),),
+    "encode": ((Family, "encode"),),
+    "prefill and decode": ((generation, "generate"),),
+    "capture": ((Recorder, "record"),),
+    "write": ((KeptBatches, "wait"), (KeptBatches, "write_shard")),
+}
+WITHIN = {"prefix": "encode", "prefill and decode": "capture"}
+
+
+@contextmanager
+def timed(spent: Counter[str]) -> Iterator[None]:
+    """Add up the seconds of each of PARTS while extractions run inside the block."""
+    depth: Counter[str] = Counter()
+
+    def wrapped(part: str, function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            depth[part] += 1  # write_shard waits too: one of them counts
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                depth[part] -= 1
+                spent[part] += time.perf_counter() - started if not depth[part] else 0
+
+        return call
+
+    with ExitStack() as patches:
+        for part, functions in PARTS.items():
+            for owner, name in functions:
+                patches.enter_context(mock.patch.object(owner, name, wrapped(part, getattr(owner, name))))
+        yield
+
+
+def where_time_goes(folder: Path, shards: list[str]) -> list[list[str]]:
+    """Rows of a table: seconds and share of each part, one job alone, summed over the shards."""
+    spent: Counter[str] = Counter()
+    with timed(spent):
+        total = sum(extract(folder, shard)[1] for shard in shards)
+    own = {part: spent[part] - spent[WITHIN.get(part, "")] for part in PARTS}
+    own["the rest"] = total - sum(own.values())
+    return [[part, f"{seconds:.2f} s", f"{100 * seconds / total:.0f} %"] for part, seconds in own.items()]
 
 
 class Loop:
@@ -140,6 +196,8 @@ def report(quick: bool) -> str:
             warm()
         rates = alternating({way: lambda way=way: rate(way) for way in ways}, rounds)
         check_same_answers(folder, loop)
+        extract(folder, shards[0])  # in this process for the first time
+        parts = where_time_goes(folder, shards)
     last = {way: made[-1] for way, made in runs.items()}
     faster = ratios(rates["extraction"], rates["loop"])
     sizes = {way: run.size / run.samples for way, run in last.items()}
@@ -160,7 +218,11 @@ def report(quick: bool) -> str:
         + table(["way", "samples", "samples/s", "loading, not counted"], speed)
         + f"\n\nExtraction / loop: {spread(faster, 1)}; aim ≥ {SPEED_AIM}: "
         f"{verdict(statistics.median(faster) >= SPEED_AIM)}.\n\n"
-        "## Bytes per sample\n\n"
+        "### Where the time goes\n\n"
+        f"One job alone over {len(shards)} shard(s) on one thread. `prefix`: what the queries of an image share; "
+        "`write`: what generation waits for, and the shard itself.\n\n"
+        + table(["part", "seconds", "share"], parts)
+        + "\n\n## Bytes per sample\n\n"
         + table(["file", "bytes per sample"], size)
         + f"\n\nnetCDF / .pt: 1/{1 / smaller:.1f}; aim ≤ 1/{1 / SIZE_AIM:.0f}: {verdict(smaller <= SIZE_AIM)}."
     )

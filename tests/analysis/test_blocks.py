@@ -21,7 +21,7 @@ def planted(number):
     """A sample of one to five tokens, every map of another width."""
     steps = number % 5 + 1
     widths = 1 + (np.arange(steps * LAYERS).reshape(steps, LAYERS) + number) % CELLS
-    image = f"i{number // 2}.png"
+    image = f"i{number % 5}.png"
     return Planted(f"s{number}", image, ["x"] * steps, widths, target_object="object_0")
 
 
@@ -42,6 +42,22 @@ STEPS = pd.DataFrame([(f"s{number}", step) for number in range(9) for step in ra
 def test_blocks_are_runs_of_samples_or_else_of_steps(most, expected):
     values = xr.DataArray(np.zeros((5, 5, 20), dtype="float32"), dims=("sample", "step", "cell"))
     assert list(blocks.blocks(values, ("sample", "step"), most)) == expected
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (80 * 10, [[0, 3, 1, 4, 2, 5]]),
+        (80 * 4, [[0, 3, 1, 4], [2, 5]]),
+        (80 * 3, [[0, 3], [1, 4], [2, 5]]),
+        (1, [[0, 3], [1, 4], [2, 5]]),  # an image is never divided
+    ],
+)
+def test_blocks_of_images_hold_all_samples_of_each(most, expected):
+    values = xr.DataArray(np.zeros((6, 20), dtype="float32"), dims=("sample", "cell"))
+    images = np.array(["z", "a", "b"] * 2, dtype=object)
+    assert [place.tolist() for place in blocks.image_blocks(values, images, most)] == expected
+    assert [place.tolist() for place in blocks.image_blocks(values[:0], images[:0], most)] == []
 
 
 @pytest.fixture
@@ -96,7 +112,11 @@ def test_a_run_described_shard_by_shard_is_that_of_the_whole_run(tmp_path):
         pd.testing.assert_frame_equal(by_shard[name], expected, check_exact=True)
     wide = joined(map(focus.wide_table, store.each_shard(paths)), focus.KEYS)
     pd.testing.assert_frame_equal(long_table(wide, focus.KEYS, focus.LABELS), table, check_exact=True)
-    xr.testing.assert_identical(step_maps.of_shards(lambda: store.each_shard(paths), STEPS), maps)
+    assert step_maps.write(tmp_path / "maps.nc", lambda: store.each_shard(paths), STEPS) == {}
+    with step_maps.reading(tmp_path / "maps.nc", None) as (written, none):
+        assert not none
+        assert written["grid_4x4"]["attention"].chunks
+        xr.testing.assert_identical(written["grid_4x4"].load(), maps["grid_4x4"].to_dataset())
 
 
 def test_a_long_table_has_a_row_a_value_in_the_order_of_rows_and_labels():

@@ -67,7 +67,7 @@ class Run:
         return causal_tables(interventions, found, self.samples, self.answers, self.settings)
 
     def attention(self):
-        return causal.attention_in_regions(self.nodes, {}, self.settings)
+        return causal.attention_in_regions(self.nodes, {}, list(self.samples["sample_id"]), self.settings)
 
 
 @pytest.fixture(scope="module")

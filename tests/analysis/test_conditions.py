@@ -208,11 +208,11 @@ def test_the_order_of_the_maps_changes_nothing(case):
 def test_without_controls_the_table_is_empty_with_its_columns(case, tmp_path, kept):
     """No file, or a file without any node."""
     write_tree(tmp_path / "controls_step_maps.nc", xr.DataTree())
-    controls = step_maps.read(tmp_path / "controls_step_maps.nc") if kept else {}
-    table = condition_scores(case.nodes, controls, case.study, "max")
-    assert table.empty
-    assert list(table) == ["sample_id", "condition", "number", "layer", "measure", "value"]
-    assert without_source(case.nodes, controls).empty
+    with step_maps.reading(tmp_path / "controls_step_maps.nc" if kept else None) as (controls,):
+        table = condition_scores(case.nodes, controls, case.study, "max")
+        assert table.empty
+        assert list(table) == ["sample_id", "condition", "number", "layer", "measure", "value"]
+        assert without_source(case.nodes, controls).empty
 
 
 def test_the_mean_of_several_steps_is_described_as_one_map():

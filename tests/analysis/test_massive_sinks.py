@@ -198,4 +198,5 @@ def test_the_log_tells_how_many_layers_have_massive_dimensions(samples, tmp_path
     result = CliRunner().invoke(app, ["step-maps", *arguments, str(shard)], catch_exceptions=False)
     assert result.exit_code == 0
     assert "grid_4x4: massive dimensions in 2 of 3 layers" in log.read_text()
-    assert step_maps.read(tmp_path / "maps.nc")["grid_4x4"]["massive_dims"].values.tolist() == [0, 1, 2]
+    with step_maps.reading(tmp_path / "maps.nc") as (nodes,):
+        assert nodes["grid_4x4"]["massive_dims"].values.tolist() == [0, 1, 2]

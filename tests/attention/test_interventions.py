@@ -203,7 +203,9 @@ def run(tmp_path_factory, random_folder):
     with xr.open_datatree(shard, engine="netcdf4") as tree:
         node = tree["grid_8x8"].to_dataset().load()
     store.write_tree(maps, step_maps.step_maps(xr.DataTree.from_dict({"/grid_8x8": node}), steps))
-    tokens, nodes = causal_subjects.generated_tokens(shard), step_maps.read(maps)
+    tokens = causal_subjects.generated_tokens(shard)
+    with step_maps.reading(maps) as (lazy,):
+        nodes = {name: own.load() for name, own in lazy.items()}
     subjects = causal_subjects.subjects(study, tokens, nodes, study.samples["sample_id"], "max")
 
     def intervene(sample_ids, causal=CAUSAL, layers=(1, 2), batch_size=7):

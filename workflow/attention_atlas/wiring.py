@@ -174,10 +174,6 @@ class Workflow:
         made = f"/{part}" in self.parts(study)
         return [f"results/analysis/{study}/{model}/{part}/{name}"] if made else []
 
-    def given(self, option: str, study: str, model: str, part: str, name: str) -> str:
-        """The option of a command that names such a result, empty where there is none."""
-        return " ".join(f"{option} {path}" for path in self.part(study, model, part, name))
-
     def manifests(self) -> list[str]:
         """The manifests of every run and part."""
         return [
@@ -247,6 +243,16 @@ def divided(study: Study, shards: int) -> dict[str, Study]:
         for shard in seen_in.get(image, ()):
             places[shard].append(place)
     return {shard: Study(study.folder, mine, study.objects.iloc[places[shard]]) for shard, mine in samples.items()}
+
+
+def option(name: str, paths: Iterable[str]) -> str:
+    """An option of a command, once for each path; nothing where a part of a run is not made."""
+    return " ".join(f"{name} {path}" for path in paths)
+
+
+def folders(paths: Iterable[str]) -> list[str]:
+    """The folders that files lie in, each once."""
+    return sorted({str(Path(path).parent) for path in paths})
 
 
 def paper_folders(study: str, model: str) -> tuple[Path, Path]:

@@ -164,12 +164,8 @@ rule ground:
     params:
         masks=lambda w: atlas.masks_digest(w.study),
         settings=atlas.sections(*analysis.STEPS["ground"].settings),
-        controls=lambda w: atlas.given(
-            "--controls", w.study, w.model, "controls", "step_maps.nc"
-        ),
-        random=lambda w: atlas.given(
-            "--random-weights", w.study, w.model, "random_weights", "step_maps.nc"
-        ),
+        controls=lambda w, input: option("--controls", input.controls),
+        random=lambda w, input: option("--random-weights", input.random),
     shell:
         "atlas ground --maps {input.maps} {params.controls} {params.random} --study data/{wildcards.study} "
         "--settings {params.settings:q} --output {output} --log {log}"
@@ -193,9 +189,7 @@ rule conditions:
     params:
         masks=lambda w: atlas.masks_digest(w.study),
         settings=atlas.sections(*analysis.STEPS["conditions"].settings),
-        controls=lambda w: atlas.given(
-            "--controls", w.study, w.model, "controls", "step_maps.nc"
-        ),
+        controls=lambda w, input: option("--controls", input.controls),
     shell:
         "atlas conditions --maps {input.maps} {params.controls} --study data/{wildcards.study} "
         "--settings {params.settings:q} --output {output} --log {log}"
@@ -226,7 +220,7 @@ rule condition_summary:
         "../../envs/atlas.yaml"
     params:
         settings=atlas.sections(*analysis.STEPS["condition_summary"].settings),
-        controls=lambda w: atlas.given("--controls", w.study, w.model, "controls", ""),
+        controls=lambda w, input: option("--controls", folders(input.controls)),
     shell:
         "atlas condition-summary --scores {input.scores} {params.controls} --samples {input.samples} "
         "--tokens {input.tokens} --answers {input.answers} --focus {input.focus} --mass {input.mass} "
@@ -278,9 +272,7 @@ rule causal:
         "../../envs/atlas.yaml"
     params:
         settings=atlas.sections(*analysis.STEPS["causal"].settings),
-        generic=lambda w: atlas.given(
-            "--generic", w.study, w.model, "controls", "step_maps.nc"
-        ),
+        generic=lambda w, input: option("--generic", input.controls),
         folder=subpath(output[0], parent=True),
     shell:
         "atlas causal --maps {input.maps} {params.generic} --samples {input.samples} --answers {input.answers} "

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from attention_atlas.analysis import bands, conditions, contrasts, summaries
+from attention_atlas.analysis.blocks import blocks
 from attention_atlas.analysis.summaries import Run
 
 ARMS = ("first", "second")
@@ -108,9 +109,10 @@ def step_map_profiles(evidence: Evidence) -> pd.DataFrame:
     """
     run, parts = evidence.run, []
     for _, node in conditions.with_maps(evidence.nodes):
-        values = conditions.pooled_focus(node, run.heads)[run.measure]
-        keys = pd.DataFrame({"sample_id": node["sample"].values.astype(str)})
-        parts.append(conditions.rows(keys, node["layer"].values, {run.measure: values}))
+        for block in (node.isel(place) for place in blocks(node["attention"])):
+            values = conditions.pooled_focus(block, run.heads)[run.measure]
+            keys = pd.DataFrame({"sample_id": block["sample"].values.astype(str)})
+            parts.append(conditions.rows(keys, block["layer"].values, {run.measure: values}))
     none = pd.DataFrame({name: pd.Series(dtype=object) for name in ("sample_id", "layer", "value")})
     return score_profiles(run, pd.concat(parts, ignore_index=True) if parts else none, "entropy")
 

@@ -4,7 +4,7 @@
 NumPy kernels on one sample's arrays, and the table of all samples. Methods, causal checks.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
-from attention_atlas.analysis.corrected_maps import of_condition, pooled_maps
+from attention_atlas.analysis.blocks import image_blocks
+from attention_atlas.analysis.corrected_maps import image_totals, of_condition, pooled_maps, sample_bias
+from attention_atlas.analysis.corrections import ImageTotals
 from attention_atlas.errors import AtlasError, nearest
 
 KINDS = (
@@ -158,20 +160,35 @@ def effects_of(scores: pd.DataFrame) -> Effects:
 
 
 def attention_in_regions(
-    nodes: Mapping[str, xr.Dataset], generic: Mapping[str, xr.Dataset], settings: Mapping[str, Any]
+    nodes: Mapping[str, xr.Dataset],
+    generic: Mapping[str, xr.Dataset],
+    wanted: Collection[str],
+    settings: Mapping[str, Any],
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Sample id -> correction -> attention in each region, of the study's own samples: mean over layers, pooled heads.
+    """Sample id -> correction -> attention in each region, of the `wanted` samples: mean over layers, pooled heads.
 
     `nodes` and `generic` are step maps, of the latter the generic query's alone.
     """
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, own in of_condition(nodes, "").items():
-        pooled = pooled_maps(own, settings["pooling"]["heads"], generic.get(name))
-        shape = own.sizes["row"], own.sizes["col"]
-        means = {how: maps.mean(axis=1).reshape(-1, *shape) for how, maps in pooled.items()}
-        for number, sample_id in enumerate(own["sample"].values):
-            shares = region_shares(own.isel(sample=number), settings["causal"]["regions"])
-            found[str(sample_id)] = {how: region_attention(maps[number], *shares) for how, maps in means.items()}
+        totals, is_wanted = image_totals(own), np.isin(own["sample"].values, list(wanted))
+        for place in image_blocks(own["attention"], own["image"].values):
+            if is_wanted[place].any():
+                found |= block_regions(own.isel(sample=place).load(), generic.get(name), totals, settings)
+    return found
+
+
+def block_regions(
+    node: xr.Dataset, generic: xr.Dataset | None, totals: ImageTotals, settings: Mapping[str, Any]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The same of all samples of some whole images of one grid, whose images' totals are given."""
+    pooled = pooled_maps(node, settings["pooling"]["heads"], generic, sample_bias(node, totals))
+    shape = node.sizes["row"], node.sizes["col"]
+    means = {how: maps.mean(axis=1).reshape(-1, *shape) for how, maps in pooled.items()}
+    found = {}
+    for number, sample_id in enumerate(node["sample"].values):
+        shares = region_shares(node.isel(sample=number), settings["causal"]["regions"])
+        found[str(sample_id)] = {how: region_attention(maps[number], *shares) for how, maps in means.items()}
     return found
 
 
@@ -198,11 +215,12 @@ def causal_samples(
     Quantities are those of the checks that are switched on: Δ in nats, correlations, a permutation p, areas in nats.
     """
     asked = of_condition(generic or {}, "generic")
-    attention = attention_in_regions(nodes, asked, settings)
+    found = effects(interventions, answers)
+    attention = attention_in_regions(nodes, asked, list(found), settings)
     described = samples.set_index("sample_id")[["image", "query_id", "query_type", "num_cells"]].to_dict("index")
     corrections = ["raw", "without_sinks", *(["relative"] if asked else [])]
     rows = []
-    for sample_id, own in effects(interventions, answers).items():
+    for sample_id, own in found.items():
         sample = described[sample_id]
         maps = {how: attention.get(sample_id, {}).get(how) for how in corrections}
         keys = {name: sample[name] for name in ("image", "query_id", "query_type")}

@@ -1,27 +1,14 @@
 """Corrected maps: the step maps of one token grid, normalised and corrected head by head, then pooled."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from attention_atlas.analysis import corrections
-from attention_atlas.analysis.blocks import blocks
+from attention_atlas.analysis.blocks import image_blocks
 from attention_atlas.analysis.focus import normalised
-
-
-@dataclass(frozen=True)
-class ImageBias:
-    """The position bias that applies to each image, that of the other images; in the order of its sorted `images`."""
-
-    images: np.ndarray
-    bias: corrections.PositionBias
-
-    def of(self, images: np.ndarray) -> corrections.PositionBias:
-        """The bias that applies to each sample, by its image."""
-        own = np.searchsorted(self.images, images)
-        return corrections.PositionBias(self.bias.mean[own], self.bias.standard_error[own])
 
 
 def of_condition(nodes: Mapping[str, xr.Dataset], condition: str) -> dict[str, xr.Dataset]:
@@ -33,16 +20,16 @@ def of_condition(nodes: Mapping[str, xr.Dataset], condition: str) -> dict[str, x
 
 
 def head_maps(
-    node: xr.Dataset, generic: xr.Dataset | None = None, bias: ImageBias | None = None
+    node: xr.Dataset, generic: xr.Dataset | None = None, bias: corrections.PositionBias | None = None
 ) -> dict[str, np.ndarray]:
     """Normalised maps of each head, (sample, layer, head, cell), by correction; methods, corrections.
 
     raw; without_sinks (position bias of the other images); without_massive (sinks by massive dimensions, where hidden
     states were kept); relative (to the map of a generic query about the same image, where `generic` has one; else NaN);
-    value_weighted (where those weights were kept). `bias` is that of all samples where `node` holds some of them.
+    value_weighted (where those weights were kept). `bias` is that of its samples where `node` does not hold all images.
     """
     raw = cells_of(node, "attention")
-    own = (bias or image_bias(node)).of(node["image"].values)
+    own = bias or sample_bias(node)
     made = {"raw": raw, "without_sinks": corrections.without_sinks(raw, own.mean, own.standard_error)}
     if "sink_phi" in node:
         made["without_massive"] = corrections.without_massive_sinks(raw, *sinks_of(node))
@@ -53,10 +40,12 @@ def head_maps(
     return made
 
 
-def pooled_maps(node: xr.Dataset, how: str, generic: xr.Dataset | None = None) -> dict[str, np.ndarray]:
+def pooled_maps(
+    node: xr.Dataset, how: str, generic: xr.Dataset | None = None, bias: corrections.PositionBias | None = None
+) -> dict[str, np.ndarray]:
     """Maps pooled over heads, (sample, layer, cell), normalised, by correction."""
     mass = node["vision_mass"].values
-    return {name: corrections.pooled(heads, mass, how) for name, heads in head_maps(node, generic).items()}
+    return {name: corrections.pooled(heads, mass, how) for name, heads in head_maps(node, generic, bias).items()}
 
 
 def raw_pooled(node: xr.Dataset, how: str) -> np.ndarray:
@@ -77,11 +66,23 @@ def sinks_of(node: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return cells, node["sink_threshold"].values[:, None, None]
 
 
-def image_bias(node: xr.Dataset) -> ImageBias:
-    """The position bias of the samples of one grid, read block by block."""
-    parts = ((place["sample"], cells_of(node.isel(place), "attention")) for place in blocks(node["attention"]))
-    means, labels = corrections.image_means_of_blocks(parts, node["image"].values)
-    return ImageBias(labels, corrections.position_bias(means))
+def image_totals(node: xr.Dataset) -> corrections.ImageTotals:
+    """What the position bias of any image of one grid is worked out from, read block by block."""
+    parts = (node.isel(sample=place) for place in image_blocks(node["attention"], node["image"].values))
+    return corrections.image_totals(
+        corrections.image_means(cells_of(part, "attention"), part["image"].values)[0] for part in parts
+    )
+
+
+def sample_bias(node: xr.Dataset, among: corrections.ImageTotals | None = None) -> corrections.PositionBias:
+    """The position bias of each sample, (sample, layer, head, cell): that of the other images.
+
+    `node` holds all samples of its images; `among` are the totals of all images where it does not hold all.
+    """
+    means, labels = corrections.image_means(cells_of(node, "attention"), node["image"].values)
+    bias = corrections.position_bias(means, among)
+    own = pd.Index(labels).get_indexer(node["image"].values)
+    return corrections.PositionBias(bias.mean[own], bias.standard_error[own])
 
 
 def of_image(generic: xr.Dataset, images: np.ndarray) -> np.ndarray:

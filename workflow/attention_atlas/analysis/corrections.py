@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from attention_atlas.analysis.pooling import pool_heads
 
@@ -28,40 +29,52 @@ class PositionBias:
     standard_error: np.ndarray
 
 
+@dataclass(frozen=True)
+class ImageTotals:
+    """Sums over images of their mean maps: `count` (..., 1) of those that have one, `total` and `squares` (..., N)."""
+
+    count: np.ndarray
+    total: np.ndarray
+    squares: np.ndarray
+
+
 def image_means(p: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean map of each image: p (samples, ..., N) and image labels (samples,) -> (images, ..., N), labels.
 
-    Maps without a distribution (NaN) are left out; an image without any has NaN.
+    Images in the order in which they come up. Maps without a distribution (NaN) are left out; an image without any has
+    NaN.
     """
-    return image_means_of_blocks([(slice(None), p)], image)
-
-
-def image_means_of_blocks(
-    blocks: Iterable[tuple[slice, np.ndarray]], image: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same of maps that are given block by block, each with its place among the samples."""
-    labels, index = np.unique(image, return_inverse=True)
-    total, count = np.zeros(()), np.zeros(())
-    for place, p in blocks:
-        if not total.ndim:
-            total, count = np.zeros((len(labels), *p.shape[1:])), np.zeros((len(labels), *p.shape[1:-1], 1))
-        usable = np.isfinite(p).all(axis=-1, keepdims=True)
-        np.add.at(total, index[place], np.where(usable, p, 0))
-        np.add.at(count, index[place], usable)
+    index, labels = pd.factorize(image)
+    total, count = np.zeros((len(labels), *p.shape[1:])), np.zeros((len(labels), *p.shape[1:-1], 1))
+    usable = np.isfinite(p).all(axis=-1, keepdims=True)
+    np.add.at(total, index, np.where(usable, p, 0))
+    np.add.at(count, index, usable)
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), labels
 
 
-def position_bias(means: np.ndarray) -> PositionBias:
-    """The leave-one-image-out bias b and its standard error over the other images' means (images, ..., N).
+def image_totals(parts: Iterable[np.ndarray]) -> ImageTotals:
+    """Sums over means (images, ..., N) that are given part by part; added image by image, so parts change no number."""
+    count, total, squares = np.zeros(()), np.zeros(()), np.zeros(())
+    for mean in (mean for means in parts for mean in means):
+        usable = np.isfinite(mean).all(axis=-1, keepdims=True)
+        filled = np.where(usable, mean, 0)
+        count, total, squares = count + usable, total + filled, squares + filled**2
+    return ImageTotals(count, total, squares)
 
-    NaN where fewer than three images have a map: no other mean has a spread.
+
+def position_bias(means: np.ndarray, among: ImageTotals | None = None) -> PositionBias:
+    """The leave-one-image-out bias b and its standard error over the other images' means.
+
+    `means` (images, ..., N) are of images that the totals `among` are made of; these alone by default. NaN where fewer
+    than three images have a map: no other mean has a spread.
     """
+    among = among or image_totals([means])
     usable = np.isfinite(means).all(axis=-1, keepdims=True)
     filled = np.where(usable, means, 0)
-    others = usable.sum(axis=0) - usable
+    others = among.count - usable
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (filled.sum(axis=0) - filled) / others
-        squares = ((filled**2).sum(axis=0) - filled**2) / others
+        mean = (among.total - filled) / others
+        squares = (among.squares - filled**2) / others
         variance = np.clip(squares - mean**2, 0, None) * others / (others - 1)
         error = np.sqrt(variance / others)
     known = others >= 2

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from attention_atlas.analysis import corrected_maps, corrections, grounding
-from attention_atlas.analysis.blocks import blocks
+from attention_atlas.analysis.blocks import blocks, image_blocks
 from attention_atlas.analysis.pooling import HEAD_POOLINGS
 from attention_atlas.analysis.rows import joined, long_table
 from attention_atlas.analysis.targets import covers
@@ -66,26 +66,28 @@ def node_parts(
     targeted = np.isfinite(cover).all(axis=-1)
     if not targeted.any():
         return
-    grid = (node.sizes["row"], node.sizes["col"])
-    bias = corrected_maps.image_bias(node)
-    aimed, c = node.isel(sample=np.flatnonzero(targeted)), cover[targeted]
-    for place in blocks(aimed["attention"]):
-        yield from block_rows(aimed.isel(place), c[place["sample"]], how, generic, bias)
+    totals = corrected_maps.image_totals(node)
+    for place in image_blocks(node["attention"], node["image"].values):
+        if targeted[place].any():
+            yield from block_rows(node.isel(sample=place).load(), cover[place], how, generic, totals)
+    aimed = dict(zip(node["sample"].values[targeted], cover[targeted], strict=True))
     for label, other in baselines.items():
         if other is not None:
-            yield from baseline_rows(other, dict(zip(aimed["sample"].values, c, strict=True)), label, how, grid)
+            yield from baseline_rows(other, aimed, label, how, (node.sizes["row"], node.sizes["col"]))
 
 
 def block_rows(
-    node: xr.Dataset, c: np.ndarray, how: str, generic: xr.Dataset | None, bias: corrected_maps.ImageBias
+    node: xr.Dataset, cover: np.ndarray, how: str, generic: xr.Dataset | None, totals: corrections.ImageTotals
 ) -> Iterator[pd.DataFrame]:
-    """The rows of samples that have a target, whose covers are c, and of the baselines that are not of maps."""
+    """The rows of those samples of whole images that have a target, and of the baselines that are not of maps."""
     grid = (node.sizes["row"], node.sizes["col"])
-    names, layers, mass = node["sample"].values, node["layer"].values, node["vision_mass"].values
+    bias, aimed = corrected_maps.sample_bias(node, totals), np.isfinite(cover).all(axis=-1)
+    names, layers, c = node["sample"].values[aimed], node["layer"].values, cover[aimed]
+    mass = node["vision_mass"].values[aimed]
     for correction, heads in corrected_maps.head_maps(node, generic, bias).items():
-        for label, maps in maps_of(heads, mass):
+        for label, maps in maps_of(heads[aimed], mass):
             yield rows(names, layers, label, correction, grounding.scores(maps, c[:, None], grid))
-    position = corrections.pooled(bias.of(node["image"].values).mean, mass, how)
+    position = corrections.pooled(bias.mean[aimed], mass, how)
     yield rows(names, layers, "position_mean", "raw", grounding.scores(position, c[:, None], grid))
     fixed = {
         "uniform": grounding.uniform_scores(c, grid),
@@ -112,7 +114,7 @@ def baseline_rows(
     for place in blocks(other["attention"]):
         own = sources[place["sample"]]
         c = np.stack([cover[source] for source in own])
-        scores = grounding.scores(corrected_maps.raw_pooled(other.isel(place), how), c[:, None], grid)
+        scores = grounding.scores(corrected_maps.raw_pooled(other.isel(place).load(), how), c[:, None], grid)
         parts.append(rows(own, other["layer"].values, label, "raw", scores))
     yield pd.concat(parts).groupby(WIDE_KEYS, sort=False, as_index=False).mean()
 

@@ -1,28 +1,34 @@
 """Step maps: each sample's attention at its selected step, by layer and head: what the analyses of maps read.
 
-One node per token grid, in memory: attention (sample, layer, head, row, col), vision_mass (sample, layer, head), the
+One node per token grid: attention (sample, layer, head, row, col), vision_mass (sample, layer, head), the
 projected values' weights where they were kept, and what each sample is. Averaged over steps where several are selected.
 Where hidden states were kept, what they tell of sinks: sink_phi (sample, layer, row, col), the same for every step, and
 by layer the number of massive dimensions, massive_dims, and sink_threshold.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attention_atlas import store
 from attention_atlas.analysis import massive_sinks
 from attention_atlas.analysis.blocks import blocks
 from attention_atlas.analysis.steps import selected_steps
 from attention_atlas.inputs.conditions import AT_FIRST_STEP
 
 MAPS = ("attention", "value_weighted_attention")
+SINKS = "massive_dims"
 DESCRIBED = (
     *("image", "query_id", "query_type", "condition"),
     *("image_height", "image_width", "row_edge", "col_edge"),
 )
+Shards = Callable[[], Iterable[xr.DataTree]]
 
 
 def steps_of(samples: pd.DataFrame, answers: pd.DataFrame, selector: str) -> pd.DataFrame:
@@ -40,18 +46,41 @@ def step_maps(tree: xr.DataTree, steps: pd.DataFrame) -> xr.DataTree:
 
     The variable `step` is -1 where several steps are averaged.
     """
-    return of_shards(lambda: [tree], steps)
+    return as_tree(of_shards(lambda: [tree], steps))
 
 
-def of_shards(shards: Callable[[], Iterable[xr.DataTree]], steps: pd.DataFrame) -> xr.DataTree:
-    """The same of a run's shards, which each call of `shards` gives anew, one after the other."""
+def write(path: Path, shards: Shards, steps: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Write the maps of a run's shards; returns in how many layers, of how many, each node has massive dimensions.
+
+    Memory is that of one shard: each one's maps lie in a temporary folder until all are there.
+    """
+    with TemporaryDirectory() as folder, ExitStack() as files, dask.config.set(scheduler="synchronous"):
+        parts = []
+        for number, maps in enumerate(of_shards(shards, steps)):
+            part = Path(folder, f"{number}.nc")
+            store.write_tree(part, as_tree([maps]))
+            parts.append(store.lazy_nodes(part, files))
+        made = as_tree(parts)
+        store.write_tree(path, made)
+        found = {node.path.strip("/"): node[SINKS].values > 0 for node in made.leaves if SINKS in node}
+    return {name: (int(massive.sum()), massive.size) for name, massive in found.items()}
+
+
+def of_shards(shards: Shards, steps: pd.DataFrame) -> Iterator[dict[str, xr.Dataset]]:
+    """The nodes of each shard, its maps in memory; each call of `shards` gives the shards anew, one after the other."""
     by_sample = steps.groupby("sample_id")["step"].agg(list)
     massive = massive_sinks.discover(lambda: (node.to_dataset() for tree in shards() for node in tree.leaves))
-    parts: dict[str, list[xr.Dataset]] = {}
     for tree in shards():
-        for node in tree.leaves:
-            parts.setdefault(node.path, []).append(node_maps(node.to_dataset(), by_sample, massive))
-    return xr.DataTree.from_dict({path: joined(own) for path, own in sorted(parts.items())})
+        yield {node.path.strip("/"): node_maps(node.to_dataset(), by_sample, massive) for node in tree.leaves}
+
+
+def as_tree(parts: Iterable[Mapping[str, xr.Dataset]]) -> xr.DataTree:
+    """The nodes of shards as one tree, those of one grid one after the other."""
+    nodes: dict[str, list[xr.Dataset]] = {}
+    for part in parts:
+        for name, node in part.items():
+            nodes.setdefault(name, []).append(node)
+    return xr.DataTree.from_dict({f"/{name}": joined(own) for name, own in sorted(nodes.items())})
 
 
 def joined(parts: list[xr.Dataset]) -> xr.Dataset:
@@ -88,7 +117,11 @@ def at_steps(values: xr.DataArray, weights: np.ndarray) -> xr.DataArray:
     return ordered.isel(step=0, drop=True).copy(data=mean.astype(ordered.dtype))
 
 
-def read(path: Path) -> dict[str, xr.Dataset]:
-    """The nodes of a file of step maps, in memory, by their names."""
-    with xr.open_datatree(path, engine="netcdf4") as tree:
-        return {node.name or "": node.to_dataset().load() for node in tree.leaves}
+@contextmanager
+def reading(*paths: Path | None) -> Iterator[list[dict[str, xr.Dataset]]]:
+    """The nodes of files of step maps by their names; their maps stay on disk, to be read while the block lasts.
+
+    None stands for a file that was not made, which has no nodes.
+    """
+    with ExitStack() as files, dask.config.set(scheduler="synchronous"):  # the netCDF library crashes under threads
+        yield [{} if path is None else store.lazy_nodes(path, files) for path in paths]

@@ -182,18 +182,15 @@ def step_maps(
         import pandas as pd
 
         from attention_atlas.analysis import step_maps as maps
-        from attention_atlas.store import each_shard, write_tree
+        from attention_atlas.store import each_shard
 
         described = pd.read_parquet(samples)
         steps = maps.steps_of(described, pd.read_parquet(answers), parse(settings)["steps"]["selector"])
-        made = maps.of_shards(lambda: each_shard(shards), steps)
-        write_tree(output, made)
+        massive = maps.write(output, lambda: each_shard(shards), steps)
         chosen = steps["sample_id"].nunique()
         logger.info("maps of %d samples, %d without a step to select", chosen, len(described) - chosen)
-        for node in made.leaves:
-            if "massive_dims" in node:
-                found = int((node["massive_dims"] > 0).sum())
-                logger.info("%s: massive dimensions in %d of %d layers", node.name, found, node.sizes["layer"])
+        for name, (found, layers) in massive.items():
+            logger.info("%s: massive dimensions in %d of %d layers", name, found, layers)
 
 
 def ground(
@@ -214,11 +211,11 @@ def ground(
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=()).views
-        own = step_maps.read(maps)
-        other, random = ({} if path is None else step_maps.read(path) for path in (controls, random_weights))
-        table = grounding_table(own, asked, sections["pooling"]["heads"], other, random)
+        with step_maps.reading(maps, controls, random_weights) as (own, other, random):
+            table = grounding_table(own, asked, sections["pooling"]["heads"], other, random)
+            mapped = sum(node.sizes["sample"] for node in own.values())
         write_table(table, output)
-        scored, mapped = table["sample_id"].nunique(), sum(node.sizes["sample"] for node in own.values())
+        scored = table["sample_id"].nunique()
         logger.info("%d samples scored, %d without a target", scored, mapped - scored)
 
 
@@ -270,11 +267,12 @@ def conditions(
 
         sections = parse(settings, "pooling", "query_types")
         asked = read_study(study, sections["query_types"], images=()).views
-        own, made = step_maps.read(maps), step_maps.read(controls) if controls else {}
-        table = scores.condition_scores(own, made, asked, sections["pooling"]["heads"])
+        with step_maps.reading(maps, controls) as (own, made):
+            table = scores.condition_scores(own, made, asked, sections["pooling"]["heads"])
+            alone = scores.without_source(own, made)
         write_table(table, output)
         logger.info("described controls of %d samples", table["sample_id"].nunique())
-        for condition, count in scores.without_source(own, made).items():
+        for condition, count in alone.items():
             logger.warning("%d maps of condition %s have no map of their source on the same grid", count, condition)
 
 
@@ -295,13 +293,14 @@ def heads(
         import json
 
         from attention_atlas.analysis.head_tables import localising_heads
-        from attention_atlas.analysis.step_maps import read
+        from attention_atlas.analysis.step_maps import reading
         from attention_atlas.inputs.study import read_study
         from attention_atlas.store import replacing, write_table
 
         sections = parse(settings, "heads", "query_types", "statistics")
         asked = read_study(study, sections["query_types"], images=()).views
-        chosen, methods, of_heads = localising_heads(read(maps), asked, sections)
+        with reading(maps) as (own,):
+            chosen, methods, of_heads = localising_heads(own, asked, sections)
         with replacing(heads) as partial:
             partial.write_text(json.dumps(chosen, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         write_table(methods, table)
@@ -342,7 +341,8 @@ def compare(
         scores, controls = pd.read_parquet(grounding), pd.read_parquet(conditions)
         caused = pd.read_parquet(causal) if causal else None
         legs = shortcut.observations(run, asked, controls, scores, caused)
-        tested = comparisons.comparisons(run, scores, step_maps.read(maps), controls, legs)
+        with step_maps.reading(maps) as (own,):
+            tested = comparisons.comparisons(run, scores, own, controls, legs)
         plan, failed = plan_of(run.settings), validation.not_valid(tested["validation"])
         made = {
             **tested,
@@ -382,8 +382,8 @@ def causal(
         sections = parse(settings, "causal", "pooling", "statistics", "tests")
         scores = read_interventions(interventions or [])
         described, judged = pd.read_parquet(samples), pd.read_parquet(answers)
-        asked = None if generic is None else step_maps.read(generic)
-        per_sample = causal_samples(scores, step_maps.read(maps), asked, described, judged, sections)
+        with step_maps.reading(maps, generic) as (own, asked):
+            per_sample = causal_samples(scores, own, asked, described, judged, sections)
         write_table(per_sample, output / "causal_samples.parquet")
         for name, table in causal_tables(scores, per_sample, described, judged, sections).items():
             write_table(table, output / f"{name}.parquet")

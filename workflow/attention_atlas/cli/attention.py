@@ -114,7 +114,7 @@ def intervene(
     with logged(log) as logger:
         refuse_without_model(ask_model, output)
         from attention_atlas.analysis import causal_subjects
-        from attention_atlas.analysis.step_maps import read
+        from attention_atlas.analysis.step_maps import reading
         from attention_atlas.attention.interventions import intervene_shard, with_unmapped
         from attention_atlas.config import Causal, Extraction, ModelEntry, checked
         from attention_atlas.inputs.causal_samples import causal_samples
@@ -124,9 +124,11 @@ def intervene(
         sections = parse(settings, "causal", "extraction", "pooling", "bands", "query_types")
         causal = checked(Causal, sections["causal"], "settings, causal")
         asked = read_study(study, sections["query_types"], images=())
-        tokens, maps = causal_subjects.generated_tokens(shard_maps), read(step_maps)
+        tokens = causal_subjects.generated_tokens(shard_maps)
         wanted = [name for name in causal_samples(asked, causal) if name in tokens]
-        subjects = causal_subjects.subjects(asked, tokens, maps, wanted, sections["pooling"]["heads"])
+        with reading(step_maps) as (maps,):
+            subjects = causal_subjects.subjects(asked, tokens, maps, wanted, sections["pooling"]["heads"])
+            layers = causal_subjects.window(maps, causal.layers, sections["bands"])
         images = asked.samples[asked.samples["sample_id"].isin(list(tokens))]["image"].nunique()
         logger.info("%d samples to perturb, the shard has %d images", len(subjects), images)
         without = sorted(set(wanted) - {subject.sample_id for subject in subjects})
@@ -140,7 +142,7 @@ def intervene(
                 checked(ModelEntry, parse(model_entry), f"model {model!r}"),
                 checked(Extraction, sections["extraction"], "settings, extraction"),
                 causal,
-                causal_subjects.window(maps, causal.layers, sections["bands"]),
+                layers,
                 progress,
             )
         table = with_unmapped(table, without)
