@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 from attention_atlas import store
 from attention_atlas.analysis import focus, transcript
+from attention_atlas.analysis.grounding_tables import KEYS, grounding_parts
 from attention_atlas.cells import cell_edges
 from attention_atlas.config import Settings
 from attention_atlas.inputs.study import Study
@@ -197,3 +198,10 @@ def interventions_of(effects: dict, steps: int = 1, step: int = 0, base: float =
     ]
     frame = pd.DataFrame(rows, columns=["sample_id", "kind", "index", "step", "logprob"])
     return frame.astype({"index": "int32", "step": "int32", "logprob": "float32"})
+
+
+def grounding_table(*given) -> pd.DataFrame:
+    """The parts of a grounding table as one, in order."""
+    whole = pd.concat([part.astype({"sample_id": str}) for part in grounding_parts(*given)], ignore_index=True)
+    whole = whole.astype(dict.fromkeys(KEYS[2:], "str")).sort_values(KEYS, ignore_index=True)
+    return whole.astype(dict.fromkeys((KEYS[0], *KEYS[2:]), "category"))

@@ -319,6 +319,20 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     pd.testing.assert_frame_equal(found, table)
 
 
+def test_a_table_written_in_parts_is_that_of_all_parts(tmp_path):
+    """The first part has no rows, the second few names, the last more than fit into one byte, and smaller numbers."""
+    names = [[], ["a", "b"], [f"s{number}" for number in range(300)]]
+    parts = [
+        pd.DataFrame({"name": pd.Categorical(own, categories=sorted(own)), "layer": np.arange(len(own), dtype=kind)})
+        for own, kind in zip(names, ("int64", "int64", "int32"), strict=True)
+    ]
+    store.write_parts(iter(parts), tmp_path / "new" / "table.parquet")
+    read = pd.read_parquet(tmp_path / "new" / "table.parquet")
+    assert isinstance(read["name"].dtype, pd.CategoricalDtype)
+    assert read["name"].tolist() == [name for own in names for name in own]
+    assert read["layer"].tolist() == [0, 1, *range(300)]
+
+
 def test_the_manifest_lists_the_shards_with_their_hashes(tmp_path):
     shards = write_run(tmp_path, [planted("a", 2), planted("b", 1)])
     assert json.loads(shards[0].with_name("manifest.json").read_text(encoding="utf-8")) == {

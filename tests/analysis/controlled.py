@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from attention_atlas.analysis import step_maps
-from attention_atlas.analysis.grounding_tables import grounding_table
 from attention_atlas.analysis.steps import selected_steps
 from attention_atlas.analysis.summaries import Run, read_run
 from attention_atlas.inputs.study import Study
 
-from ..synthetic import COLS, LAYERS, ROWS, Planted, node, settings_of, study_of, tables_of, tree_of
+from ..synthetic import COLS, LAYERS, ROWS, Planted, grounding_table, node, settings_of, study_of, tables_of, tree_of
 
 END = "<|im_end|>"
 # Query -> type, expected answer, tokens; the answers of both types begin at different steps.

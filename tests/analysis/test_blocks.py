@@ -8,10 +8,9 @@ import pytest
 import xarray as xr
 from attention_atlas import store
 from attention_atlas.analysis import blocks, focus, step_maps, transcript
-from attention_atlas.analysis.grounding_tables import grounding_table
 from attention_atlas.analysis.rows import joined, long_table
 
-from ..synthetic import CELLS, HEADS, LAYERS, Planted, node, study_of, tree_of, write_run
+from ..synthetic import CELLS, HEADS, LAYERS, Planted, grounding_table, node, study_of, tree_of, write_run
 
 SAMPLE_BYTES, STEP_BYTES = (4 * LAYERS * HEADS * CELLS * steps for steps in (5, 1))
 MOST = (None, 3 * SAMPLE_BYTES, 2 * STEP_BYTES, 1)

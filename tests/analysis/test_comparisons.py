@@ -7,12 +7,11 @@ from attention_atlas import store
 from attention_atlas.analysis import focus, step_maps, transcript
 from attention_atlas.analysis.comparisons import comparisons
 from attention_atlas.analysis.conditions import condition_scores
-from attention_atlas.analysis.grounding_tables import grounding_table
 from attention_atlas.analysis.summaries import read_run
 from attention_atlas.config import Settings
 from attention_atlas.inputs.study import read_study
 
-from ..synthetic import LAYERS, Planted, write_run, write_study
+from ..synthetic import LAYERS, Planted, grounding_table, write_run, write_study
 
 IMAGES = 12
 TOKENS = ["It", " is", " 3", ".", "<|im_end|>"]

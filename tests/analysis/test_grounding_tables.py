@@ -5,15 +5,14 @@ import pandas as pd
 import pytest
 import xarray as xr
 from attention_atlas import store
-from attention_atlas.analysis import grounding_summaries, step_maps, transcript
-from attention_atlas.analysis.grounding_tables import grounding_table
+from attention_atlas.analysis import grounding_summaries, grounding_tables, step_maps, transcript
 from attention_atlas.analysis.summaries import read_run
 from attention_atlas.analysis.targets import covers
 from attention_atlas.config import Settings
 from attention_atlas.inputs.study import read_study
 from PIL import Image
 
-from ..synthetic import LAYERS, Planted, node, write_run, write_study
+from ..synthetic import LAYERS, Planted, grounding_table, node, write_run, write_study
 
 SETTINGS = Settings.model_validate({"runs": [{"study": "planted", "model": "tiny"}]}).model_dump(mode="json")
 WIDTHS = (1, 2, 4)
@@ -137,6 +136,21 @@ def test_random_weights_are_a_baseline_of_their_own(made):
     table = grounding_table(made["nodes"], made["study"], "max", None, controls_of(made, "random_weights", 16))
     np.testing.assert_allclose(value(table, "mass", 0, "random_weights"), 0.25)
     np.testing.assert_allclose(value(table, "auroc", 0, "random_weights"), 0.5)
+
+
+def test_summaries_read_every_row_that_is_of_no_single_head(made, tmp_path):
+    others = controls_of(made, "other_image", 1), controls_of(made, "random_weights", 16)
+    given = made["nodes"], made["study"], "max", *others
+    store.write_parts(grounding_tables.grounding_parts(*given), tmp_path / "scores.parquet")
+    whole, pooled = (
+        pd.read_parquet(tmp_path / "scores.parquet"),
+        grounding_tables.read_pooled(tmp_path / "scores.parquet"),
+    )
+    of_heads = whole["map"].astype(str).str.startswith("head ")
+    assert 0 < of_heads.sum() < len(whole)
+    pd.testing.assert_frame_equal(
+        pooled.astype({"map": str}), whole[~of_heads].reset_index(drop=True).astype({"map": str})
+    )
 
 
 def test_a_map_relative_to_itself_is_even_over_the_cells_that_it_takes(made):

@@ -8,13 +8,12 @@ import pytest
 import xarray as xr
 from attention_atlas import store
 from attention_atlas.analysis import corrected_maps, grounding_summaries, massive_sinks, step_maps, transcript
-from attention_atlas.analysis.grounding_tables import grounding_table
 from attention_atlas.analysis.summaries import read_run
 from attention_atlas.cli import app
 from attention_atlas.inputs.study import read_study
 from typer.testing import CliRunner
 
-from ..synthetic import HEADS, LAYERS, Planted, node, settings_of, tree_of, write_study
+from ..synthetic import HEADS, LAYERS, Planted, grounding_table, node, settings_of, tree_of, write_study
 
 SETTINGS = settings_of()
 DIM = 256

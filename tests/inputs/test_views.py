@@ -1,6 +1,7 @@
 """A sample about several images is one question, and has a map, a target and a row of its own on each."""
 
 import csv
+import json
 
 import numpy as np
 import pandas as pd
@@ -8,15 +9,17 @@ import pytest
 import xarray as xr
 from attention_atlas.analysis.targets import covers
 from attention_atlas.analysis.transcript import judged
+from attention_atlas.cli import app
 from attention_atlas.config import Causal, Controls
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.causal_samples import causal_samples
 from attention_atlas.inputs.controls import control_rows
 from attention_atlas.inputs.shards import shard_of
 from attention_atlas.inputs.study import OBJECT_COLUMNS, SAMPLE_COLUMNS, read_study
-from attention_atlas.inputs.views import view_of
+from attention_atlas.inputs.views import all_images, view_of
 from attention_atlas.wiring import divided
 from PIL import Image
+from typer.testing import CliRunner
 
 TYPES = {"recognition": {"answers": {"yes": (), "no": ()}, "needs_target": False, "without_target": "no"}}
 SAMPLE = {"query_id": "q0", "query_type": "recognition", "query": "Same?", "expected_answer": "yes"}
@@ -47,6 +50,15 @@ def folder(tmp_path):
     write(tmp_path / "samples.csv", SAMPLE_COLUMNS, samples)
     write(tmp_path / "objects.csv", OBJECT_COLUMNS, objects)
     return tmp_path
+
+
+def test_every_image_counts_once_where_a_study_is_told(folder):
+    told = folder / "inventory.json"
+    arguments = ["validate", str(folder), "--settings", json.dumps({"query_types": TYPES}), "--output", str(told)]
+    assert CliRunner().invoke(app, [*arguments, "--log", str(folder / "log")], catch_exceptions=False).exit_code == 0
+    assert "2 samples of 2 images, 3 objects" in (folder / "log").read_text()
+    assert json.loads(told.read_text())["images"] == 2
+    assert all_images(["c.png", "a.png|b.png", "b.png"]) == {"a.png", "b.png", "c.png"}
 
 
 def test_each_image_of_a_sample_has_its_own_row_with_the_targets_that_are_there(folder):

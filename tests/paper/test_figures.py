@@ -11,7 +11,6 @@ from attention_atlas.analysis import (
     causal_tables,
     comparisons,
     grounding_summaries,
-    grounding_tables,
     selected_maps,
     step_maps,
 )
@@ -30,6 +29,7 @@ from PIL import Image
 from tests.synthetic import (
     Planted,
     draw_images,
+    grounding_table,
     interventions_of,
     node,
     settings_of,
@@ -128,7 +128,7 @@ def nodes_of(tree, tables):
 def scores_of(nodes, study):
     """The run's grounding scores."""
     asked = read_study(study, SETTINGS["query_types"], images=())
-    return grounding_tables.grounding_table(nodes, asked, "max")
+    return grounding_table(nodes, asked, "max")
 
 
 def causal_of(tree, tables):

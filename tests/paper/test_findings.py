@@ -264,6 +264,12 @@ def test_a_map_that_a_baseline_matches_is_said_to_be_no_better(folder, tmp_path)
     assert "is not above every baseline: AUROC 0.76" in text
 
 
+def test_a_value_without_an_interval_says_so(folder, tmp_path):
+    none = {"above_nearest": -0.068, "above_nearest_low": np.nan, "above_nearest_high": np.nan}
+    text = findings_with(folder, tmp_path, grounding=[{**GROUNDING, **none}])
+    assert "-0.068 (no interval), image by image." in text
+
+
 def test_the_checks_behind_support_have_their_number_interval_n_q_and_verdict(folder):
     write_findings(folder / "findings.md", folder)
     text = (folder / "findings.md").read_text()

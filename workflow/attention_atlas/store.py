@@ -16,6 +16,8 @@ from typing import Any
 import netCDF4
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import xarray as xr
 
 from attention_atlas.errors import AtlasError, nearest
@@ -302,6 +304,29 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as parquet, never seen half-written."""
     with replacing(path) as partial:
         table.to_parquet(partial, index=False)
+
+
+def write_parts(parts: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write a table that is given part by part, at least one, as parquet; a part is in memory at a time."""
+    with replacing(path) as partial, ExitStack() as files:
+        writer = None
+        for table in map(as_arrow, parts):
+            writer = writer or files.enter_context(pq.ParquetWriter(partial, table.schema))
+            writer.write_table(table.cast(writer.schema))
+
+
+def as_arrow(table: pd.DataFrame) -> pa.Table:
+    """A table whose categories, whatever their number, are of one type."""
+    return pa.table(
+        {
+            name: pa.DictionaryArray.from_arrays(
+                pa.array(column.cat.codes, pa.int32()), pa.array(column.cat.categories, pa.string())
+            )
+            if isinstance(column.dtype, pd.CategoricalDtype)
+            else pa.array(column)
+            for name, column in table.items()
+        }
+    )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from attention_atlas.inputs.causal_samples import causal_samples
 from attention_atlas.inputs.conditions import RANDOM_WEIGHTS
 from attention_atlas.inputs.picture_files import PictureFiles
 from attention_atlas.inputs.study import Study, read_study, records
-from attention_atlas.inputs.views import SEPARATOR, images_of, of_one_image
+from attention_atlas.inputs.views import SEPARATOR, all_images, images_of, of_one_image
 from attention_atlas.paper import contents
 from attention_atlas.provenance import module_path
 
@@ -108,8 +108,7 @@ class Workflow:
         return self._studies[study] if shard is None else self._divided(study)[shard]
 
     def _images_of(self, study: str, shard: str | None = None) -> set[str]:
-        named = set(self._part(study, shard).samples["image"].tolist())
-        return {image for several in named for image in images_of(several)}
+        return all_images(self._part(study, shard).samples["image"].tolist())
 
     def _images_shown(self, study: str, shard: str) -> set[str]:
         own = self._images_of(study, shard)

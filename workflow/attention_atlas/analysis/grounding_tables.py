@@ -1,6 +1,7 @@
 """Grounding of a run: scores of every map that has a target, raw and corrected, and of the baselines beside them."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,20 @@ ATTAINABLE = {
     **dict.fromkeys(("iou_mean", "iou_otsu", "iou_percentile"), grounding.attainable_iou),
     "iou_area_matched": grounding.attainable_iou_area_matched,
 }
+# The maps that are of no single head.
+POOLED_MAPS = (*HEAD_POOLINGS, "position_mean", "other_image", RANDOM_WEIGHTS, "uniform", "gaussian", "attainable")
+NO_ROWS = pd.DataFrame({"sample_id": [], "layer": [], "map": [], "correction": [], ("auroc",): []}).astype(
+    {"sample_id": object, "layer": int, "map": object, "correction": object}
+)
 Nodes = Mapping[str, xr.Dataset]
 
 
-def grounding_table(
+def grounding_parts(
     nodes: Nodes, study: Study, how: str, controls: Nodes | None = None, random_weights: Nodes | None = None
-) -> pd.DataFrame:
-    """Long table: sample_id, layer, map ("max", "mean", "head 0", ...), correction, score, value.
+) -> Iterator[pd.DataFrame]:
+    """Long table: sample_id, layer, map ("max", "mean", "head 0", ...), correction, score, value; part by part.
+
+    A sample of a large model has some 70,000 rows, so parts hold some images each, one after the other.
 
     `nodes` are the study's own step maps; a correction that needs what is not there (a generic query, value weights)
     has no rows. The baselines are rows with `map` "position_mean", "other_image", "random_weights" (every layer, heads
@@ -40,18 +48,18 @@ def grounding_table(
         "other_image": corrected_maps.of_condition(controls or {}, "other_image"),
         RANDOM_WEIGHTS: dict(random_weights or {}),
     }
-    parts = [
-        part
-        for name, node in corrected_maps.of_condition(nodes, "").items()
-        for part in node_parts(
-            node, study, how, generic.get(name), {label: other.get(name) for label, other in baselines.items()}
-        )
-    ]
-    if not parts:
-        return pd.DataFrame({**{key: pd.Series(dtype=object) for key in KEYS}, "value": pd.Series(dtype=float)})
-    table = long_table(joined(parts, WIDE_KEYS), WIDE_KEYS, ["score"])
-    of_sets = (table["map"] != "attainable") | table["score"].isin(list(ATTAINABLE))
-    return table[of_sets].reset_index(drop=True)
+    yield long_table(NO_ROWS, WIDE_KEYS, ["score"])
+    for name, node in corrected_maps.of_condition(nodes, "").items():
+        others = {label: other.get(name) for label, other in baselines.items()}
+        for part in node_parts(node, study, how, generic.get(name), others):
+            table = long_table(joined(part, WIDE_KEYS), WIDE_KEYS, ["score"])
+            of_sets = (table["map"] != "attainable") | table["score"].isin(list(ATTAINABLE))
+            yield table[of_sets].reset_index(drop=True)
+
+
+def read_pooled(path: Path) -> pd.DataFrame:
+    """The rows of a grounding table that are of no single head, by which a large model's table is small."""
+    return pd.read_parquet(path, filters=[("map", "in", POOLED_MAPS)])
 
 
 def node_parts(
@@ -60,8 +68,8 @@ def node_parts(
     how: str,
     generic: xr.Dataset | None,
     baselines: Mapping[str, xr.Dataset | None],
-) -> Iterator[pd.DataFrame]:
-    """The rows of one grid."""
+) -> Iterator[list[pd.DataFrame]]:
+    """The rows of one grid: those of some images, those of others, ..., those of each baseline."""
     cover = covers(study, node)
     targeted = np.isfinite(cover).all(axis=-1)
     if not targeted.any():
@@ -69,18 +77,24 @@ def node_parts(
     totals = corrected_maps.image_totals(node)
     for place in image_blocks(node["attention"], node["image"].values):
         if targeted[place].any():
-            yield from block_rows(node.isel(sample=place).load(), cover[place], how, generic, totals)
+            yield list(block_rows(node.isel(sample=place).load(), cover[place], how, generic, totals))
     aimed = dict(zip(node["sample"].values[targeted], cover[targeted], strict=True))
     for label, other in baselines.items():
-        if other is not None:
-            yield from baseline_rows(other, aimed, label, how, (node.sizes["row"], node.sizes["col"]))
+        rows_of_other = [] if other is None else list(baseline_rows(other, aimed, label, how, grid_of(node)))
+        if rows_of_other:
+            yield rows_of_other
+
+
+def grid_of(node: xr.Dataset) -> tuple[int, int]:
+    """Rows and columns of a node's maps."""
+    return node.sizes["row"], node.sizes["col"]
 
 
 def block_rows(
     node: xr.Dataset, cover: np.ndarray, how: str, generic: xr.Dataset | None, totals: corrections.ImageTotals
 ) -> Iterator[pd.DataFrame]:
     """The rows of those samples of whole images that have a target, and of the baselines that are not of maps."""
-    grid = (node.sizes["row"], node.sizes["col"])
+    grid = grid_of(node)
     bias, aimed = corrected_maps.sample_bias(node, totals), np.isfinite(cover).all(axis=-1)
     names, layers, c = node["sample"].values[aimed], node["layer"].values, cover[aimed]
     mass = node["vision_mass"].values[aimed]

@@ -62,8 +62,8 @@ def write(path: Path, shards: Shards, steps: pd.DataFrame) -> dict[str, tuple[in
             parts.append(store.lazy_nodes(part, files))
         made = as_tree(parts)
         store.write_tree(path, made)
-        found = {node.path.strip("/"): node[SINKS].values > 0 for node in made.leaves if SINKS in node}
-    return {name: (int(massive.sum()), massive.size) for name, massive in found.items()}
+        found = {node.path.strip("/"): node.to_dataset() for node in made.leaves if SINKS in node}
+        return {name: (int((node[SINKS] > 0).sum()), node.sizes["layer"]) for name, node in found.items()}
 
 
 def of_shards(shards: Shards, steps: pd.DataFrame) -> Iterator[dict[str, xr.Dataset]]:

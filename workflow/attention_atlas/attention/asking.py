@@ -24,7 +24,7 @@ from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.shards import shards_of
 from attention_atlas.inputs.study import SPECIAL_TOKEN, Study, read_study
-from attention_atlas.inputs.views import images_of
+from attention_atlas.inputs.views import all_images, images_of
 from attention_atlas.provenance import file_sha256
 
 logger = logging.getLogger(__name__)
@@ -66,8 +66,7 @@ def shard_rows(study_folder: Path, shard: str, shards: int) -> tuple[Study, list
     if not rows:
         raise AtlasError(f"{study_folder / 'samples.csv'}: no image falls into shard {shard} of {shards}")
     asked = {row["image"] for row in rows}
-    images = {image for named in asked for image in images_of(named)}
-    study = read_study(study_folder, query_types=None, images=images)
+    study = read_study(study_folder, query_types=None, images=all_images(asked))
     return study, [row for row in study.samples.to_dict("records") if row["image"] in asked]
 
 

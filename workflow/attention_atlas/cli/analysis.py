@@ -163,12 +163,14 @@ def selected_maps(
         import pandas as pd
 
         from attention_atlas.analysis import selected_maps as maps
+        from attention_atlas.analysis.grounding_tables import read_pooled
         from attention_atlas.inputs.study import read_study
         from attention_atlas.store import write_tree
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=()).views
-        described, judged, shown, scores = (pd.read_parquet(path) for path in (samples, answers, table1, grounding))
+        described, judged, shown = (pd.read_parquet(path) for path in (samples, answers, table1))
+        scores = read_pooled(grounding)
         with opened(shards) as tree:
             write_tree(output, maps.selected_maps(tree, asked, described, judged, shown, scores, sections))
         logger.info("wrote %s", output)
@@ -205,18 +207,25 @@ def ground(
     """Score every map that has a target, raw and corrected, with baselines. Reads pooling, query_types."""
     with logged(log) as logger:
         from attention_atlas.analysis import step_maps
-        from attention_atlas.analysis.grounding_tables import grounding_table
+        from attention_atlas.analysis.grounding_tables import grounding_parts
         from attention_atlas.inputs.study import read_study
-        from attention_atlas.store import write_table
+        from attention_atlas.store import write_parts
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=()).views
+        scored: set[str] = set()
         with step_maps.reading(maps, controls, random_weights) as (own, other, random):
-            table = grounding_table(own, asked, sections["pooling"]["heads"], other, random)
+            parts = grounding_parts(own, asked, sections["pooling"]["heads"], other, random)
+            write_parts(noting("sample_id", parts, scored), output)
             mapped = sum(node.sizes["sample"] for node in own.values())
-        write_table(table, output)
-        scored = table["sample_id"].nunique()
-        logger.info("%d samples scored, %d without a target", scored, mapped - scored)
+        logger.info("%d samples scored, %d without a target", len(scored), mapped - len(scored))
+
+
+def noting(column: str, parts: Iterator[Any], seen: set[str]) -> Iterator[Any]:
+    """Parts of a table as they are; the values of a column are noted in `seen`."""
+    for part in parts:
+        seen.update(part[column].unique())
+        yield part
 
 
 def condition_summary(
@@ -332,13 +341,14 @@ def compare(
         import pandas as pd
 
         from attention_atlas.analysis import comparisons, grounding_summaries, shortcut, step_maps, validation
+        from attention_atlas.analysis.grounding_tables import read_pooled
         from attention_atlas.analysis.hypothesis_tests import plan_of
         from attention_atlas.inputs.study import read_study
         from attention_atlas.store import write_table
 
         run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
         asked = read_study(study, run.settings["query_types"], images=()).views
-        scores, controls = pd.read_parquet(grounding), pd.read_parquet(conditions)
+        scores, controls = read_pooled(grounding), pd.read_parquet(conditions)
         caused = pd.read_parquet(causal) if causal else None
         legs = shortcut.observations(run, asked, controls, scores, caused)
         with step_maps.reading(maps) as (own,):

@@ -72,7 +72,7 @@ def validate(
     with logged(log) as logger:
         from attention_atlas.config import load_settings
         from attention_atlas.inputs.study import read_study, write_inventory
-        from attention_atlas.inputs.views import of_one_image
+        from attention_atlas.inputs.views import all_images, of_one_image
 
         sections = parse(settings) if settings else load_settings(config).model_dump(mode="json")
         study = read_study(folder, sections["query_types"])
@@ -80,7 +80,7 @@ def validate(
             "%s is in order: %d samples of %d images, %d objects",
             folder,
             len(study.samples),
-            study.samples["image"].nunique(),
+            len(all_images(study.samples["image"])),
             len(study.objects),
         )
         several = len(study.samples) - len(of_one_image(study.samples))
@@ -191,12 +191,13 @@ def finish_import(
     """Write an imported study, read it back with every check, and tell what it has and what was left out."""
     from attention_atlas.inputs.importing import in_words, write_imported
     from attention_atlas.inputs.study import read_study
+    from attention_atlas.inputs.views import all_images
 
     write_imported(made, images, output, link=link, overwrite=overwrite)
     study = read_study(output, query_types)
     for line in in_words(made.told):
         logger.info("%s", line)
-    num_images = study.samples["image"].nunique()
+    num_images = len(all_images(study.samples["image"]))
     logger.info(
         "wrote %s: %d samples of %d images, %d objects", output, len(study.samples), num_images, len(study.objects)
     )

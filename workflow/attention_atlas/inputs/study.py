@@ -17,7 +17,7 @@ from PIL import Image
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.answers import canonical
 from attention_atlas.inputs.images import UNREADABLE, read_image
-from attention_atlas.inputs.views import images_of, view_of, views
+from attention_atlas.inputs.views import all_images, images_of, view_of, views
 
 SAMPLE_COLUMNS = (
     *("sample_id", "image", "query_id", "query_type", "query"),
@@ -103,7 +103,7 @@ def write_inventory(study: Study, path: Path) -> None:
     inventory = {
         "study": study.name,
         "samples": len(study.samples),
-        "images": int(study.samples["image"].nunique()),
+        "images": len(all_images(study.samples["image"])),
         "objects": len(study.objects),
         "samples_by_query": {str(name): int(count) for name, count in by_query.items()},
         "samples_by_condition": {str(name): int(count) for name, count in by_condition.items()},

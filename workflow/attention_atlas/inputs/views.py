@@ -19,6 +19,11 @@ def images_of(image: str) -> list[str]:
     return image.split(SEPARATOR)
 
 
+def all_images(named: Iterable[str]) -> set[str]:
+    """The images that rows of samples.csv name."""
+    return {image for several in set(named) for image in images_of(several)}
+
+
 def view_id(name: str, number: int) -> str:
     """How a sample, or a query, is called where it is about the map on its `number`-th image."""
     return name if number == 1 else f"{name}.image_{number}"

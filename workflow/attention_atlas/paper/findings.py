@@ -3,7 +3,7 @@
 The wording follows the evidence: a map "attends to" something; that a model "uses" it needs the causal checks' yes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from attention_atlas.paper.catalogue import FINDINGS_TABLES
 from attention_atlas.paper.columns import MEASURES, SELECTORS, read_published
-from attention_atlas.paper.tables import shown, shown_interval, shown_p, signed
+from attention_atlas.paper.tables import MISSING, SHOWN_DECIMALS, shown, shown_interval, shown_p, signed
 
 UNITS = {
     **{"entropy": " nats", "entropy_normalised": "", "auroc": "", "ln_enrichment": ""},
@@ -94,10 +94,19 @@ LEFT_OUT = {
 }
 
 
-def with_interval(row: dict, name: str) -> str:
-    """A value with its interval; why there is none where there is none."""
-    interval = shown_interval(row[f"{name}_low"], row[f"{name}_high"])
-    return f"{shown(row[name])} {interval}" if interval != "–" else f"{shown(row[name])} (no interval)"
+PLAIN = ("difference", "low", "high")
+
+
+def with_interval(row: dict, name: str, decimals: int = SHOWN_DECIMALS) -> str:
+    """A value with the interval of the same name."""
+    return value_with_interval(row, (name, f"{name}_low", f"{name}_high"), decimals)
+
+
+def value_with_interval(row: dict, names: Sequence[str], decimals: int = SHOWN_DECIMALS, unit: str = "") -> str:
+    """A value with its unit and interval, by their names in a row; without ends it is said that there are none."""
+    value, low, high = (row[name] for name in names)
+    interval = shown_interval(low, high, decimals)
+    return f"{shown(value, decimals)}{unit} {interval if interval != MISSING else '(no interval)'}"
 
 
 def claim_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
@@ -152,8 +161,8 @@ def leg_text(row: dict, name: str, title: str) -> str:
     parts = [row[f"{name}_reason"]]
     if pd.notna(row.get(f"{name}_difference", np.nan)):
         unit = " nats" if name == "cause" else ""
-        interval = shown_interval(row[f"{name}_low"], row[f"{name}_high"], 3)
-        parts = [f"difference {shown(row[f'{name}_difference'], 3)}{unit} {interval}, n = {row[f'n_{name}']}", *parts]
+        difference = value_with_interval(row, [f"{name}_{part}" for part in PLAIN], 3, unit)
+        parts = [f"difference {difference}, n = {row[f'n_{name}']}", *parts]
     detail = "; ".join(filter(None, parts))
     return f"{title}: {row[f'{name}_state']}" + (f" ({detail})" if detail else "")
 
@@ -167,8 +176,7 @@ def tested(row: dict) -> str:
         arms, unit = f"{row['arm_first']}, minus {row['arm_second']}", ""
     if pd.isna(row["p_difference"]):
         return f"{arms}: not tested, {n};"
-    interval = shown_interval(row["low"], row["high"], 3)
-    return f"{arms}: {shown(row['difference'], 3)}{unit} {interval}, {n}, {corrected_p(row)};"
+    return f"{arms}: {value_with_interval(row, PLAIN, 3, unit)}, {n}, {corrected_p(row)};"
 
 
 def corrected_p(row: dict) -> str:
@@ -196,8 +204,7 @@ def grounding_sentences(grounding: pd.DataFrame, support: pd.Series) -> Iterator
         yield (
             f"**{row['query_id']}** ({row['query_type']}) {relation}{supported}: AUROC {with_interval(row, 'raw')}"
             f"{' (' + ', '.join(corrected) + ')' if corrected else ''}, n = {row['n']}; to the nearest baseline, "
-            f"{nearest}, {shown(row['above_nearest'], 3)} "
-            f"{shown_interval(row['above_nearest_low'], row['above_nearest_high'], 3)}, image by image."
+            f"{nearest}, {with_interval(row, 'above_nearest', 3)}, image by image."
         )
 
 
@@ -242,8 +249,7 @@ def evaluated(row: dict) -> str:
     if pd.notna(row["p"]):
         parts.append(f"p = {shown_p(row['p'])} that such a set is as good as the selected heads")
     if pd.notna(row["difference"]):
-        ends = shown_interval(row["difference_low"], row["difference_high"], 3)
-        parts.append(f"{shown(row['difference'], 3)} {ends} to the mean over all heads of every layer")
+        parts.append(f"{with_interval(row, 'difference', 3)} to the mean over all heads of every layer")
     return ", ".join(parts)
 
 
@@ -298,7 +304,7 @@ def checked(row: dict, text: str) -> str:
     if pd.isna(row["p_difference"]):
         return f"{text} not tested, n = {row['n']}{left_out}, **{row['verdict']}**{why(row)}"
     return (
-        f"{text} {shown(row['difference'], 2)} {shown_interval(row['low'], row['high'], 2)}, n = {row['n']}"
+        f"{text} {value_with_interval(row, PLAIN)}, n = {row['n']}"
         f"{left_out}, q = {shown_p(row['q_difference'])}, **{signed(row)}**{why(row)}"
     )
 
