@@ -203,9 +203,9 @@ def vision_images(side: int, number: int) -> tuple[VisionLanguageModel, list[Pro
     model = Qwen3VLForConditionalGeneration(config).eval()
     model.set_attn_implementation("sdpa")
     shape = (4 * side**2, 3 * 2 * 16**2)
-    pixels = [torch.randn(shape) for _ in range(number)]
     grid = {"image_grid_thw": torch.tensor([[1, 2 * side, 2 * side]])}
-    images = [ProcessedImage(lambda own=own: own, shape, grid, side, side, *[32 * side] * 4) for own in pixels]
+    sizes = side, side, *[32 * side] * 4
+    images = [ProcessedImage(lambda: torch.randn(shape), shape, grid, *sizes) for _ in range(number)]
     return VisionLanguageModel("vision", model, None, FAMILIES["qwen3_vl"], "native", "", ""), images
 
 

@@ -75,7 +75,7 @@ def extract(folder: Path, shard: str) -> tuple[int, float, int]:
 PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
     "pictures and prompts": ((extraction_module, "prepare"),),
     "prefix": ((generation, "read_images"),),
-    "encode": ((Family, "encode"),),
+    "encode": ((Family, "encode"),),  # of the demo model's family
     "prefill and decode": ((generation, "generate"),),
     "capture": ((Recorder, "record"),),
     "write": ((KeptBatches, "wait"), (KeptBatches, "write_shard")),

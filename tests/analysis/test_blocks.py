@@ -111,7 +111,9 @@ def test_a_run_described_shard_by_shard_is_that_of_the_whole_run(tmp_path):
         pd.testing.assert_frame_equal(by_shard[name], expected, check_exact=True)
     wide = joined(map(focus.wide_table, store.each_shard(paths)), focus.KEYS)
     pd.testing.assert_frame_equal(long_table(wide, focus.KEYS, focus.LABELS), table, check_exact=True)
-    assert step_maps.write(tmp_path / "maps.nc", lambda: store.each_shard(paths), STEPS) == {}
+    scratch = tmp_path / "scratch"
+    assert step_maps.write(tmp_path / "maps.nc", lambda: store.each_shard(paths), STEPS, scratch) == {}
+    assert not list(scratch.iterdir())
     with step_maps.reading(tmp_path / "maps.nc", None) as (written, none):
         assert not none
         assert written["grid_4x4"]["attention"].chunks

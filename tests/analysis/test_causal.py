@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from attention_atlas.analysis import causal, step_maps
+from attention_atlas.analysis import blocks, causal, step_maps
 from attention_atlas.analysis.causal import (
     causal_samples,
     effects,
@@ -210,8 +210,18 @@ def test_attention_in_regions_is_the_mean_over_layers_of_the_normalised_pooled_m
     (dataset,) = run.nodes.values()
     heads = dataset["attention"].sel(sample="s2").values.max(axis=1)
     maps = heads / heads.sum(axis=(1, 2), keepdims=True)
-    blocks = maps.mean(axis=0).reshape(2, 2, 2, 2).sum(axis=(1, 3))
-    np.testing.assert_allclose(run.attention()["s2"]["raw"], blocks.ravel(), rtol=1e-6)
+    quarters = maps.mean(axis=0).reshape(2, 2, 2, 2).sum(axis=(1, 3))
+    np.testing.assert_allclose(run.attention()["s2"]["raw"], quarters.ravel(), rtol=1e-6)
+
+
+def test_regions_of_some_samples_are_those_among_all_block_by_block(run, monkeypatch):
+    expected = run.attention()
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
+    found = causal.attention_in_regions(run.nodes, {}, ["s2", "s4", "unknown"], run.settings)
+    assert list(found) == ["s2", "s4"]
+    for name, by_correction in found.items():
+        for how, regions in by_correction.items():
+            np.testing.assert_array_equal(regions, expected[name][how])
 
 
 def test_maps_of_control_conditions_count_neither_as_samples_nor_for_sinks():

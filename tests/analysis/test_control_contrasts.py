@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from attention_atlas.analysis import arms, conditions, distances
+from attention_atlas.analysis import arms, blocks, conditions, distances
 from attention_atlas.analysis.comparisons import comparisons
 from attention_atlas.analysis.conditions import condition_scores
 from attention_atlas.config import Settings
@@ -209,6 +209,18 @@ def test_a_contrast_that_cannot_be_made_says_why_and_stops_no_other(case, scores
 
 def evidence_of(case, scores):
     return arms.Evidence(case.run, case.grounding, case.nodes, scores)
+
+
+def test_blocks_of_maps_change_no_contrast(case, scores, monkeypatch):
+    evidence, entries = evidence_of(case, scores), case.run.settings["contrasts"]
+    distances_of = {name: distances.pair_distances(evidence, entries[name]) for name in ("type_maps", "centres")}
+    entropies = arms.step_map_profiles(evidence)
+    assert all(pairs["between"].notna().all() and len(pairs) for pairs in distances_of.values())
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
+    for name, expected in distances_of.items():
+        found = distances.pair_distances(evidence, entries[name])
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    pd.testing.assert_frame_equal(arms.step_map_profiles(evidence), entropies, check_exact=True)
 
 
 def layer_mean_distance(p, q):

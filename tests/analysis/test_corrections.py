@@ -74,6 +74,17 @@ def test_an_undefined_map_is_left_out_of_the_bias_and_stays_undefined():
     assert np.isfinite(np.delete(result, 4, axis=0)).all()
 
 
+def test_the_bias_of_some_images_is_that_among_all_whatever_parts_the_totals_come_from():
+    p = content(np.random.default_rng(2), 12)
+    p[4] = np.nan
+    means, _ = c.image_means(p, np.repeat(list("abcd"), 3))
+    whole, totals = c.position_bias(means), c.image_totals([means[:1], means[1:1], means[1:]])
+    for part in (slice(0, 1), slice(1, 3), slice(3, 4)):
+        some = c.position_bias(means[part], totals)
+        np.testing.assert_array_equal(some.mean, whole.mean[part])
+        np.testing.assert_array_equal(some.standard_error, whole.standard_error[part])
+
+
 def test_two_images_have_no_bias():
     means, _ = c.image_means(content(np.random.default_rng(1), 4), np.array(["a", "a", "b", "b"]))
     assert np.isnan(c.position_bias(means).mean).all()

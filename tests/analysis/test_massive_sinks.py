@@ -199,3 +199,25 @@ def test_the_log_tells_how_many_layers_have_massive_dimensions(samples, tmp_path
     assert "grid_4x4: massive dimensions in 2 of 3 layers" in log.read_text()
     with step_maps.reading(tmp_path / "maps.nc") as (nodes,):
         assert nodes["grid_4x4"]["massive_dims"].values.tolist() == [0, 1, 2]
+
+
+def test_step_maps_written_shard_by_shard_are_those_of_the_whole_run(tmp_path):
+    """Two grids, one of them in one shard alone; a shard whose samples have no step; sinks in all but it."""
+    nodes = [
+        {"grid_4x4": with_states(node([planted(0), planted(1)]))},
+        {"grid_4x4": node([planted(2, error="broken")]), "grid_2x6": with_states(node([planted(3)], 2, 6), seed=1)},
+        {"grid_4x4": with_states(node([planted(4)]), seed=2)},
+    ]
+    shards = [tmp_path / f"{number:03d}.nc" for number in range(3)]
+    for path, of_shard in zip(shards, nodes, strict=True):
+        store.write_shard(path, of_shard)
+    steps = pd.DataFrame({"sample_id": [f"image_{number}-q0" for number in (0, 1, 3, 4)], "step": 0})
+    tree = store.open_shards(shards)
+    whole = step_maps.step_maps(tree, steps).load()
+    tree.close()
+    told = step_maps.write(tmp_path / "maps.nc", lambda: store.each_shard(shards), steps, tmp_path)
+    assert told == {"grid_2x6": (2, LAYERS), "grid_4x4": (2, LAYERS)}
+    with step_maps.reading(tmp_path / "maps.nc") as (written,):
+        assert set(written) == set(whole.children)
+        for name, maps in written.items():
+            xr.testing.assert_identical(maps.load(), whole[name].to_dataset())

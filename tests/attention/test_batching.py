@@ -30,11 +30,13 @@ def test_an_image_is_divided_only_where_it_is_larger_than_a_batch_and_then_share
         (100, 400, 1, "abcd", 12),  # encoding four images needs more than generating four samples
         (100, 400, 1, "aabb", 25),  # two samples an image
         (100, 400, 1, "aaaa", 50),
+        (100, 400, 1, "aaab", 12),  # a batch may be of such images as `b` alone
         (100, 10, 100, "abcd", 16),  # three copies of what is kept
     ],
 )
 def test_an_automatic_batch_is_what_its_largest_need_allows(monkeypatch, of_sample, of_image, kept, images, size):
-    for name, bytes_of_one in {"bytes_of_sample": of_sample, "bytes_of_image": of_image, "bytes_kept": kept}.items():
+    named = {"bytes_of_sample": of_sample, "bytes_of_image": of_image, "bytes_kept": kept, "bytes_of_pixels": 0}
+    for name, bytes_of_one in named.items():
         monkeypatch.setattr(batching, name, lambda *args, bytes_of_one=bytes_of_one: bytes_of_one)
     monkeypatch.setattr(batching, "free_memory", lambda device: 10_000)
     monkeypatch.setattr(batching, "USABLE", 1.0)

@@ -80,11 +80,13 @@ class Extractor:
         self.scratch = root / "scratch"
         self.runs = 0
 
-    def __call__(self, grid=(8, 8), batch_size=4, capture=None, quantization=None, **generation_settings):
+    def __call__(
+        self, grid=(8, 8), batch_size=4, capture=None, quantization=None, share_prefix=True, **generation_settings
+    ):
         self.runs += 1
         output = self.root / f"out_{self.runs}" / "000.nc"
         sections = {
-            "extraction": {"batch_size": batch_size, "threads": 1},
+            "extraction": {"batch_size": batch_size, "threads": 1, "share_prefix": share_prefix},
             "generation": {"max_new_tokens": STEPS, **generation_settings},
             "capture": capture or {},
         }
@@ -403,6 +405,12 @@ def test_a_prompt_that_shares_its_image_with_no_other_is_read_in_one_piece(extra
     assert calls.shared == [0, 0]
 
 
+def test_nothing_is_shared_where_the_settings_say_so(whole, extract, calls):
+    made = node(extract(share_prefix=False))
+    assert calls.shared == [0, 0]
+    assert_same_answers(made, whole.node)
+
+
 def test_pixels_beyond_what_is_held_are_made_again_and_give_the_same_bytes(whole, extract, calls, monkeypatch):
     of_one = 256 * 3 * 2 * 16**2 * 4
     monkeypatch.setattr(asking, "MOST_PIXELS", of_one)
@@ -418,7 +426,7 @@ def test_a_picture_that_changes_while_its_shard_is_made_fails_its_samples(whole,
     calls.fail = lambda ids: picture(448, 448, 9).save(changed)
     made = node(extract(batch_size=2))
     assert made["error"].values.tolist()[:2] == made["error"].values.tolist()[4:] == ["", ""]
-    told = f"AtlasError: {changed}: was changed while its shard was made; run again"
+    told = f"AtlasError: {extract.study}: picture 'square_1.png' was changed while its shard was made; run again"
     assert made["error"].values.tolist()[2:4] == [told, told]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from attention_atlas.attention import asking, generation, models, nodes, prompts
+from attention_atlas.attention import asking, batching, generation, models, nodes, prompts
 from attention_atlas.attention.capture import KERNEL
 from attention_atlas.attention.families import FAMILIES
 from attention_atlas.config import Capture, Generation, ModelEntry
@@ -159,6 +159,12 @@ def test_what_a_prompt_shares_is_read_once_where_that_is_exact(family):
     prompt = prompts.build_prompt(source, [prompts.process_image(source, image)], QUERIES[0], "", "s")
     read = generation.read_images(source, [prompt], Capture())
     assert read.length == (prompt.images_end if source.shares_prefix else 0)
+
+
+def test_the_memory_of_encoding_an_image_is_known_of_every_family(family):
+    _, source = family
+    image = prompts.process_image(source, picture(330, 230))
+    assert batching.bytes_of_image(source, image) > batching.bytes_of_pixels(image) > 0
 
 
 def test_gated_attention_has_no_value_weighted_maps(family):

@@ -316,7 +316,7 @@ def write_parts(parts: Iterable[pd.DataFrame], path: Path) -> None:
 
 
 def as_arrow(table: pd.DataFrame) -> pa.Table:
-    """A table whose categories, whatever their number, are of one type."""
+    """A table whose categories, texts without any missing, are of one type whatever their number."""
     return pa.table(
         {
             name: pa.DictionaryArray.from_arrays(

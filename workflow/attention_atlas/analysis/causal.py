@@ -171,15 +171,16 @@ def attention_in_regions(
     """
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, own in of_condition(nodes, "").items():
-        totals, is_wanted = image_totals(own), np.isin(own["sample"].values, list(wanted))
+        is_wanted = np.isin(own["sample"].values, list(wanted))
+        totals = image_totals(own) if is_wanted.any() else None
         for place in image_blocks(own["attention"], own["image"].values):
             if is_wanted[place].any():
                 found |= block_regions(own.isel(sample=place).load(), generic.get(name), totals, settings)
-    return found
+    return {name: found[name] for name in wanted if name in found}
 
 
 def block_regions(
-    node: xr.Dataset, generic: xr.Dataset | None, totals: ImageTotals, settings: Mapping[str, Any]
+    node: xr.Dataset, generic: xr.Dataset | None, totals: ImageTotals | None, settings: Mapping[str, Any]
 ) -> dict[str, dict[str, np.ndarray]]:
     """The same of all samples of some whole images of one grid, whose images' totals are given."""
     pooled = pooled_maps(node, settings["pooling"]["heads"], generic, sample_bias(node, totals))

@@ -13,7 +13,7 @@ import xarray as xr
 from attention_atlas.analysis import focus, grounding
 from attention_atlas.analysis.blocks import blocks
 from attention_atlas.analysis.contrasts import centre_shift, js_divergence
-from attention_atlas.analysis.corrected_maps import raw_pooled
+from attention_atlas.analysis.corrected_maps import raw_alone, raw_pooled
 from attention_atlas.analysis.pooling import pool_heads
 from attention_atlas.analysis.targets import cover_of, covers
 from attention_atlas.inputs.conditions import image_of, source_of
@@ -42,7 +42,7 @@ def condition_scores(own: Nodes, controls: Nodes, study: Study, how: str) -> pd.
         part
         for grid, node in with_maps(controls)
         for place in blocks(node["attention"])
-        for part in node_parts(own.get(grid), node.isel(place).load(), study, how, sizes)
+        for part in node_parts(own.get(grid), raw_alone(node).isel(place).load(), study, how, sizes)
     ]
     if not parts:
         kinds = {"sample_id": object, "condition": object, "number": int, "layer": int, "measure": object}
@@ -100,7 +100,7 @@ def node_parts(
     known = {name: place for place, name in enumerate(own["sample"].values)}
     paired = np.flatnonzero(keys["sample_id"].isin(list(known)))
     node, keys = node.isel(sample=paired), keys.iloc[paired]
-    source = own.isel(sample=[known[name] for name in keys["sample_id"]]).load()
+    source = raw_alone(own).isel(sample=[known[name] for name in keys["sample_id"]]).load()
     maps, grid = raw_pooled(node, how), (node.sizes["row"], node.sizes["col"])
     of_source = raw_pooled(source, how)
     yield rows(

@@ -48,6 +48,11 @@ def pooled_maps(
     return {name: corrections.pooled(heads, mass, how) for name, heads in head_maps(node, generic, bias).items()}
 
 
+def raw_alone(node: xr.Dataset) -> xr.Dataset:
+    """The node without what takes room and only corrections read."""
+    return node.drop_vars(["value_weighted_attention", "sink_phi"], errors="ignore")
+
+
 def raw_pooled(node: xr.Dataset, how: str) -> np.ndarray:
     """The raw maps alone, pooled over heads, (sample, layer, cell), normalised."""
     return corrections.pooled(cells_of(node, "attention"), node["vision_mass"].values, how)

@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from attention_atlas.analysis import conditions, contrasts, corrected_maps
+from attention_atlas.analysis import conditions, contrasts
 from attention_atlas.analysis.arms import EXCESSES, Entry, Evidence, arm_samples, condition_profiles, shared_layers
+from attention_atlas.analysis.blocks import image_blocks
+from attention_atlas.analysis.corrected_maps import raw_alone, raw_pooled
 
 ARMS = ("between", "paraphrases")  # those of `contrasts.excess_arms`
 PAIR = ["first", "second"]
@@ -42,12 +44,17 @@ def pair_distances(evidence: Evidence, entry: Entry) -> pd.DataFrame:
     pairs = pairs[pairs["first"] != pairs["second"]].assign(between=np.nan)
     layers = shared_layers(run, entry)
     for _, node in conditions.with_maps(evidence.nodes):
-        place = {name: number for number, name in enumerate(node["sample"].values)}
-        mine = pairs.loc[pairs["first"].isin(list(place)) & pairs["second"].isin(list(place)), PAIR]
-        maps = corrected_maps.raw_pooled(node.sel(layer=layers), run.heads)
-        p, q = (maps[mine[name].map(place).to_numpy(dtype=int)] for name in PAIR)
-        grid = (node.sizes["row"], node.sizes["col"])
-        pairs.loc[mine.index, "between"] = distance(entry["measure"], p, q, grid).mean(axis=-1)
+        names = node["sample"].values
+        mine = pairs[pairs["first"].isin(names) & pairs["second"].isin(names)]
+        node = raw_alone(node).sel(layer=layers).isel(sample=np.isin(names, mine[PAIR].to_numpy()))
+        for place in image_blocks(node["attention"], node["image"].values):
+            block = node.isel(sample=place).load()
+            number = {name: number for number, name in enumerate(block["sample"].values)}
+            own = mine[mine["first"].isin(list(number))]
+            maps = raw_pooled(block, run.heads)
+            p, q = (maps[own[name].map(number).to_numpy(dtype=int)] for name in PAIR)
+            between = distance(entry["measure"], p, q, (node.sizes["row"], node.sizes["col"]))
+            pairs.loc[own.index, "between"] = between.mean(axis=-1)
     return pairs
 
 

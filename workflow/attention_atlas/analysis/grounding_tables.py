@@ -123,12 +123,13 @@ def baseline_rows(
     kept = np.flatnonzero([source in cover for source in sources])
     if not kept.size:
         return
-    other, sources = other.isel(sample=kept), sources[kept]
+    other, sources = corrected_maps.raw_alone(other).isel(sample=kept), sources[kept]
     parts = []
     for place in blocks(other["attention"]):
         own = sources[place["sample"]]
         c = np.stack([cover[source] for source in own])
-        scores = grounding.scores(corrected_maps.raw_pooled(other.isel(place).load(), how), c[:, None], grid)
+        maps = corrected_maps.raw_pooled(other.isel(place).load(), how)
+        scores = grounding.scores(maps, c[:, None], grid)
         parts.append(rows(own, other["layer"].values, label, "raw", scores))
     yield pd.concat(parts).groupby(WIDE_KEYS, sort=False, as_index=False).mean()
 

@@ -49,16 +49,22 @@ def step_maps(tree: xr.DataTree, steps: pd.DataFrame) -> xr.DataTree:
     return as_tree(of_shards(lambda: [tree], steps))
 
 
-def write(path: Path, shards: Shards, steps: pd.DataFrame) -> dict[str, tuple[int, int]]:
+def write(path: Path, shards: Shards, steps: pd.DataFrame, scratch: Path) -> dict[str, tuple[int, int]]:
     """Write the maps of a run's shards; returns in how many layers, of how many, each node has massive dimensions.
 
-    Memory is that of one shard: each one's maps lie in a temporary folder until all are there.
+    Memory is that of one shard: each one's maps lie in a folder in `scratch` until all are there.
     """
-    with TemporaryDirectory() as folder, ExitStack() as files, dask.config.set(scheduler="synchronous"):
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(dir=scratch, prefix="step_maps.") as folder,
+        ExitStack() as files,
+        dask.config.set(scheduler="synchronous"),
+    ):
         parts = []
         for number, maps in enumerate(of_shards(shards, steps)):
             part = Path(folder, f"{number}.nc")
             store.write_tree(part, as_tree([maps]))
+            del maps  # before the next shard's are made
             parts.append(store.lazy_nodes(part, files))
         made = as_tree(parts)
         store.write_tree(path, made)

@@ -128,7 +128,7 @@ def without_pixels(
     def pixel_values() -> torch.Tensor:
         image, found = asked.picture(asked.study, name)
         if found != sha256:
-            raise AtlasError(f"{asked.study.image_path(name)}: was changed while its shard was made; run again")
+            raise AtlasError(f"{asked.study.folder}: picture {name!r} was changed while its shard was made; run again")
         return processed_picture(source, asked.study, name, image).pixel_values()
 
     return replace(made, pixel_values=pixel_values)

@@ -1,6 +1,7 @@
 """Batching: which samples are generated together, and how many fit into memory."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -43,10 +44,13 @@ def automatic_size(
     source: VisionLanguageModel, prompts: Sequence[Prompt], generation: Generation, capture: Capture, jobs: int
 ) -> int:
     """How many samples fit into the memory that is free now, shared with `jobs` - 1 others like this one."""
-    images_each = len({image for prompt in prompts for image in prompt.images}) / len(prompts)
-    encoding = images_each * max(bytes_of_image(source, image) for prompt in prompts for image in prompt.images)
+    queries = Counter(prompt.images for prompt in prompts)
+    images_each = max(len(images) / count for images, count in queries.items())  # of the batch with the most
+    shown = {image for images in queries for image in images}
+    encoding = images_each * max(bytes_of_image(source, image) for image in shown)
+    pixels = images_each * max(bytes_of_pixels(image) for image in shown)
     largest = max(bytes_of_sample(source, prompt, generation, capture) for prompt in prompts)
-    on_host = max(HOST_COPIES * bytes_kept(source, prompt, generation, capture) for prompt in prompts)
+    on_host = pixels + max(HOST_COPIES * bytes_kept(source, prompt, generation, capture) for prompt in prompts)
     room = ((max(encoding, largest), free_memory(source.model.device)), (on_host, free_memory(torch.device("cpu"))))
     fitting = min(int(USABLE * free / jobs / size) for size, free in room)
     return max(1, min(MOST_SAMPLES, fitting))
@@ -75,13 +79,17 @@ def bytes_of_sample(source: VisionLanguageModel, prompt: Prompt, generation: Gen
 
 
 def bytes_of_image(source: VisionLanguageModel, image: ProcessedImage) -> int:
-    """About how much encoding one image needs at the peak: its pixels twice, and one layer's activations."""
+    """About how much encoding one image needs at the peak: its pixels, and one layer's activations."""
     vision = source.model.config.vision_config
     sides = vision.patch_size if isinstance(vision.patch_size, list | tuple) else [vision.patch_size] * 2
     patches = image.processed_height * image.processed_width // math.prod(sides)
     activations = HIDDEN_COPIES * vision.hidden_size + INTERMEDIATE_COPIES * vision.intermediate_size
-    pixels = 2 * 4 * math.prod(image.pixel_values_shape)
-    return int(patches * activations * source.model.dtype.itemsize + pixels)
+    return int(patches * activations * source.model.dtype.itemsize) + bytes_of_pixels(image)
+
+
+def bytes_of_pixels(image: ProcessedImage) -> int:
+    """Processed pixels in fp32, twice: alone, and among those of the batch."""
+    return 2 * 4 * math.prod(image.pixel_values_shape)
 
 
 def bytes_kept(source: VisionLanguageModel, prompt: Prompt, generation: Generation, capture: Capture) -> int:

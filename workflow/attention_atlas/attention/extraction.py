@@ -43,6 +43,7 @@ from attention_atlas.attention.prompts import Prompt
 from attention_atlas.config import Capture, Extraction, Generation, ModelEntry, checked
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.shards import EXTRACTED_COLUMNS
+from attention_atlas.inputs.views import all_images
 from attention_atlas.provenance import code_fingerprint, library_versions, text_sha256
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def extract(
     finished = time.perf_counter()
     return {
         "samples": len(items),
-        "images": len({item.row["image"] for item in items}),
+        "images": len(all_images(item.row["image"] for item in items)),
         "model_load_s": loaded - started,
         "extraction_s": finished - loaded,
         "samples_per_s": len(items) / (finished - loaded),
@@ -232,7 +233,7 @@ class Reader:
         self.last_prefix = False
 
     def read(self, prompts: Sequence[Prompt], whole_prompts: bool) -> ImagesRead:
-        """What the model makes of the images of prompts; with the prefix where it serves several queries.
+        """What the model makes of the images of prompts; with the prefix where one of the images has several queries.
 
         Not where whole prompts are to be seen.
         """

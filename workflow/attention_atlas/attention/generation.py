@@ -1,7 +1,7 @@
 """Generation with capture: a batch of prompts in, tokens and attention rows out.
 
-What prompts share with every query about their images, all up to the last vision token, is read once for each set of
-images that several queries ask about; its keys and values are then repeated for them (`read_images`, `generate`).
+Where several queries ask about the same images, what prompts share with every query about theirs, all up to the last
+vision token, is read once for each set of images; its keys and values are then repeated (`read_images`, `generate`).
 Decoding is greedy, or drawn with a seed a sample; the tokens are those of transformers' own `generate`.
 """
 

@@ -177,7 +177,13 @@ def selected_maps(
 
 
 def step_maps(
-    shards: Shards, samples: Table, answers: Table, settings: Settings, output: Output, log: Log = None
+    shards: Shards,
+    samples: Table,
+    answers: Table,
+    settings: Settings,
+    output: Output,
+    scratch: Annotated[Path, typer.Option(help="Folder with room for these maps once more.")] = Path("scratch"),
+    log: Log = None,
 ) -> None:
     """The attention of every sample at its selected step, by layer and head. Reads the section steps."""
     with logged(log) as logger:
@@ -188,7 +194,7 @@ def step_maps(
 
         described = pd.read_parquet(samples)
         steps = maps.steps_of(described, pd.read_parquet(answers), parse(settings)["steps"]["selector"])
-        massive = maps.write(output, lambda: each_shard(shards), steps)
+        massive = maps.write(output, lambda: each_shard(shards), steps, scratch)
         chosen = steps["sample_id"].nunique()
         logger.info("maps of %d samples, %d without a step to select", chosen, len(described) - chosen)
         for name, (found, layers) in massive.items():

@@ -119,6 +119,7 @@ def intervene(
         from attention_atlas.config import Causal, Extraction, ModelEntry, checked
         from attention_atlas.inputs.causal_samples import causal_samples
         from attention_atlas.inputs.study import read_study
+        from attention_atlas.inputs.views import all_images
         from attention_atlas.store import write_table
 
         sections = parse(settings, "causal", "extraction", "pooling", "bands", "query_types")
@@ -129,8 +130,8 @@ def intervene(
         with reading(step_maps) as (maps,):
             subjects = causal_subjects.subjects(asked, tokens, maps, wanted, sections["pooling"]["heads"])
             layers = causal_subjects.window(maps, causal.layers, sections["bands"])
-        images = asked.samples[asked.samples["sample_id"].isin(list(tokens))]["image"].nunique()
-        logger.info("%d samples to perturb, the shard has %d images", len(subjects), images)
+        images = all_images(asked.samples[asked.samples["sample_id"].isin(list(tokens))]["image"])
+        logger.info("%d samples to perturb, the shard has %d images", len(subjects), len(images))
         without = sorted(set(wanted) - {subject.sample_id for subject in subjects})
         if without:
             logger.warning("%d more have no finite map, and are told as such: %s", len(without), ", ".join(without))

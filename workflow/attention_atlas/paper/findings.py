@@ -105,6 +105,8 @@ def with_interval(row: dict, name: str, decimals: int = SHOWN_DECIMALS) -> str:
 def value_with_interval(row: dict, names: Sequence[str], decimals: int = SHOWN_DECIMALS, unit: str = "") -> str:
     """A value with its unit and interval, by their names in a row; without ends it is said that there are none."""
     value, low, high = (row[name] for name in names)
+    if pd.isna(value):
+        return "undefined"
     interval = shown_interval(low, high, decimals)
     return f"{shown(value, decimals)}{unit} {interval if interval != MISSING else '(no interval)'}"
 
