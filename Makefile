@@ -25,7 +25,7 @@ verify: $(READY)  ## compare the results with those that are committed, line by 
 	atlas verify
 
 test: $(READY)  ## run the tests
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 --dist loadgroup --durations 25
 
 test-slurm: $(READY)  ## run a small study through a real one-node Slurm (installs and starts it; needs root)
 	pytest tests/cluster
