@@ -389,7 +389,7 @@ def common_attributes(shards: Iterable[Path], names: Iterable[str]) -> dict[str,
     """Attributes that all nodes of all shards must share; refuses shards of different models."""
     found: dict[str, set[Any]] = {name: set() for name in names}
     for path in shards:
-        with xr.open_datatree(path, engine="netcdf4") as tree:
+        with open_file(path) as tree:
             for name, values in found.items():
                 values |= {getattr(node.attrs[name], "item", lambda v=node.attrs[name]: v)() for node in tree.leaves}
     differing = [name for name, values in found.items() if len(values) > 1]
@@ -400,9 +400,18 @@ def common_attributes(shards: Iterable[Path], names: Iterable[str]) -> dict[str,
     return {name: values.pop() for name, values in found.items()}
 
 
+def open_file(path: Path, **options: Any) -> xr.DataTree:
+    """One file as a tree, by options of xarray; the netCDF library is to hold a chunk of each variable.
+
+    By default it holds 64 MB of each variable of each open file, most of a run.
+    """
+    netCDF4.set_chunk_cache(CHUNK_BYTES)
+    return xr.open_datatree(path, engine="netcdf4", **options)
+
+
 def lazy_nodes(path: Path, files: ExitStack) -> dict[str, xr.Dataset]:
     """The nodes of one shard, its large variables lazy while `files` is open, the others in memory."""
-    tree = files.enter_context(xr.open_datatree(path, engine="netcdf4", chunks={}))
+    tree = files.enter_context(open_file(path, chunks={}))
     return {leaf.path.lstrip("/"): with_small_ones_loaded(leaf.to_dataset()) for leaf in tree.leaves}
 
 
@@ -412,7 +421,7 @@ def open_shards(paths: Iterable[Path]) -> xr.DataTree:
     Closing the tree closes its files. Left to the garbage collector, a file that is opened again meanwhile can crash
     the netCDF library.
     """
-    shards = [xr.open_datatree(path, engine="netcdf4", chunks={}) for path in paths]
+    shards = [open_file(path, chunks={}) for path in paths]
     nodes: dict[str, list[xr.Dataset]] = {}
     for shard in shards:
         for leaf in shard.leaves:
@@ -433,7 +442,7 @@ def each_shard(paths: Iterable[Path]) -> Iterator[xr.DataTree]:
     Not beside a tree of the same files that is still open: closing one of two makes the netCDF library crash.
     """
     for path in paths:
-        with xr.open_datatree(path, engine="netcdf4", cache=False) as tree:
+        with open_file(path, cache=False) as tree:
             yield tree
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 # Of the variable as it is stored; what is worked out of it in fp64 takes several times as much.
-BLOCK_BYTES = 2**25
+BLOCK_BYTES = 2**23
 
 
 def blocks(values: xr.DataArray, dims: tuple[str, ...] = ("sample",), most: int | None = None) -> Iterator[dict]:
