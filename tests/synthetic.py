@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 from attention_atlas import store
 from attention_atlas.analysis import focus, transcript
-from attention_atlas.analysis.grounding_tables import KEYS, grounding_parts
+from attention_atlas.analysis.grounding_tables import WIDE_KEYS, grounding_parts
 from attention_atlas.cells import cell_edges
 from attention_atlas.config import Settings
 from attention_atlas.inputs.study import Study
@@ -202,6 +202,7 @@ def interventions_of(effects: dict, steps: int = 1, step: int = 0, base: float =
 
 def grounding_table(*given) -> pd.DataFrame:
     """The parts of a grounding table as one, in order."""
-    whole = pd.concat([part.astype({"sample_id": str}) for part in grounding_parts(*given)], ignore_index=True)
-    whole = whole.astype(dict.fromkeys(KEYS[2:], "str")).sort_values(KEYS, ignore_index=True)
-    return whole.astype(dict.fromkeys((KEYS[0], *KEYS[2:]), "category"))
+    texts = ["sample_id", "map", "correction", "score"]
+    parts = [part.astype(dict.fromkeys(texts, str)) for part in grounding_parts(*given)]
+    whole = pd.concat(parts, ignore_index=True).sort_values([*WIDE_KEYS, "score"], ignore_index=True)
+    return whole.astype(dict.fromkeys(texts, "category"))

@@ -162,9 +162,14 @@ def test_what_a_prompt_shares_is_read_once_where_that_is_exact(family):
 
 
 def test_the_memory_of_encoding_an_image_is_known_of_every_family(family):
-    _, source = family
-    image = prompts.process_image(source, picture(330, 230))
-    assert batching.bytes_of_image(source, image) > batching.bytes_of_pixels(image) > 0
+    """Its patches are those that the processor counts, or that the vision tower has positions for."""
+    name, source = family
+    image, vision = prompts.process_image(source, picture(330, 230)), source.model.config.vision_config
+    patches = {"gemma3": (112 // 14) ** 2, "internvl": (224 // 14) ** 2}
+    count = patches[name] if name in patches else int(image.inputs["image_grid_thw"].prod())
+    assert batching.bytes_of_pixels(image) == 2 * image.pixel_values().nbytes
+    activations = batching.bytes_of_image(source, image) - batching.bytes_of_pixels(image)
+    assert activations == 4 * count * (12 * vision.hidden_size + 3 * vision.intermediate_size)
 
 
 def test_gated_attention_has_no_value_weighted_maps(family):

@@ -268,6 +268,8 @@ def test_a_value_without_an_interval_says_so(folder, tmp_path):
     none = {"above_nearest": -0.068, "above_nearest_low": np.nan, "above_nearest_high": np.nan}
     text = findings_with(folder, tmp_path, grounding=[{**GROUNDING, **none}])
     assert "-0.068 (no interval), image by image." in text
+    text = findings_with(folder, tmp_path, grounding=[{**GROUNDING, **none, "above_nearest": np.nan}])
+    assert "undefined, image by image." in text
 
 
 def test_the_checks_behind_support_have_their_number_interval_n_q_and_verdict(folder):

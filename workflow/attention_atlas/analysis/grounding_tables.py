@@ -17,7 +17,6 @@ from attention_atlas.inputs.conditions import RANDOM_WEIGHTS, source_of
 from attention_atlas.inputs.study import Study
 
 WIDE_KEYS = ["sample_id", "layer", "map", "correction"]
-KEYS = [*WIDE_KEYS, "score"]
 CORRECTIONS = ("raw", "without_sinks", "without_massive", "relative", "value_weighted")
 ATTAINABLE = {
     **dict.fromkeys(("iou_mean", "iou_otsu", "iou_percentile"), grounding.attainable_iou),

@@ -27,6 +27,6 @@ def caption(selected: Selected) -> Caption:
         (
             f"layer {layer}, {overlay.place_text(selected)}",
             f"{overlay.entropy_text(selected, layer)}, {largest_text(selected)}",
-            ", ".join(filter(None, [selected.sample_id, overlay.cells_text(selected), overlay.target_text(selected)])),
+            ", ".join(filter(None, [selected.sample_id, overlay.target_text(selected), overlay.cells_text(selected)])),
         ),
     )
