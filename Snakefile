@@ -3,7 +3,7 @@
 from attention_atlas.analysis import catalogue as analysis
 from attention_atlas.attention import catalogue as attention
 from attention_atlas.paper import catalogue as paper
-from attention_atlas.wiring import Workflow, folders, modules, option
+from attention_atlas.wiring import Workflow, any_of, folders, modules, option
 
 
 configfile: "config/config.yaml"
@@ -17,8 +17,8 @@ shell.prefix(atlas.environment())
 
 
 wildcard_constraints:
-    study="|".join(sorted({study for study, _ in atlas.runs})),
-    model="|".join(sorted({model for _, model in atlas.runs})),
+    study=any_of(study for study, _ in atlas.runs),
+    model=any_of(model for _, model in atlas.runs),  # the name of a run: its model's, with its grid where it has one
     shard=r"\d{3}",
     part="(?:/controls|/random_weights)?",  # of a run: the study itself, its control conditions, random weights
 

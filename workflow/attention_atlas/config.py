@@ -58,6 +58,17 @@ class Run(Section):
     study: Name = Field(description="folder of the study below data/")
     model: Name = Field(description="name of an entry of config/models.yaml")
     grid: Grid | None = Field(None, description="token grid of this run instead of the model's: native or [rows, cols]")
+    name: Name | None = Field(
+        None,
+        description="name of this run's folders, results/<phase>/<study>/<name>; null: the model's, followed by the "
+        "grid where `grid` is given (shapes-tiny-8x8, shapes-tiny-native)",
+    )
+
+    @property
+    def folder(self) -> str:
+        """The name of the run's folders of results, one for each study, model and grid."""
+        grid = "x".join(map(str, self.grid)) if isinstance(self.grid, tuple) else self.grid
+        return self.name or (self.model if grid is None else f"{self.model}-{grid}")
 
 
 class Extraction(Section):
@@ -530,11 +541,14 @@ class Settings(Section):
     @field_validator("runs")
     @classmethod
     def runs_differ(cls, runs: tuple[Run, ...]) -> tuple[Run, ...]:
-        """Refuse the same study and model twice: both would write the same files."""
-        pairs = [(run.study, run.model) for run in runs]
+        """Refuse two runs of a study that are called the same: both would write the same files."""
+        pairs = [(run.study, run.folder) for run in runs]
         twice = sorted({pair for pair in pairs if pairs.count(pair) > 1})
         if twice:
-            raise ValueError(f"the same study and model twice: {', '.join(' x '.join(pair) for pair in twice)}")
+            raise ValueError(
+                f"two runs are called the same: {', '.join(' x '.join(pair) for pair in twice)}; "
+                "leave one out, or give it a `name`"
+            )
         return runs
 
 
@@ -607,13 +621,33 @@ class Models(Section):
 
 
 def load_settings(path: Path | str, overrides: dict[str, Any] | None = None) -> Settings:
-    """Read and check config.yaml, listing every problem; `overrides` replace top-level keys."""
-    return checked(Settings, {**read_yaml(path), **(overrides or {})}, path)
+    """Read and check config.yaml, or settings in JSON; lists every problem. `overrides` replace top-level keys."""
+    return checked(Settings, {**read_mapping(path), **(overrides or {})}, path)
 
 
 def load_models(path: Path | str) -> dict[str, ModelEntry]:
-    """Read and check models.yaml, listing every problem."""
-    return checked(Models, read_yaml(path), path).models
+    """Read and check models.yaml, or models in JSON; lists every problem."""
+    return checked(Models, read_mapping(path), path).models
+
+
+def read_mapping(path: Path | str) -> dict[str, Any]:
+    """The mapping that a YAML file holds, or a JSON file, which is read as such: YAML has other escapes."""
+    return read_json(path) if Path(path).suffix == ".json" else read_yaml(path)
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """The mapping that a JSON file holds."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AtlasError(f"{path} is not there; `snakemake` writes those in scratch/ anew when it plans.") from None
+    except OSError as error:
+        raise AtlasError(f"{path} cannot be read ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
+        raise AtlasError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise AtlasError(f"{path} must hold a mapping of settings, not {content!r:.200}")
+    return content
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -622,6 +656,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AtlasError(f"{path} is not there; `git checkout {path}` brings the one that ships.") from None
+    except OSError as error:
+        raise AtlasError(f"{path} cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AtlasError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(content, dict):
@@ -684,19 +720,6 @@ def is_section(annotation: Any) -> bool:
         and not isinstance(annotation, types.GenericAlias)
         and issubclass(annotation, Section)
     )
-
-
-def section_json(settings: Settings, *names: str) -> str:
-    """Named sections, or settings of them (`figures.gallery`), as JSON with sorted keys.
-
-    It is what a rule passes to its command, and compares.
-    """
-    every = settings.model_dump(mode="json")
-    chosen: dict[str, Any] = {}
-    for name in names:
-        section, _, key = name.partition(".")
-        chosen[section] = {**chosen.get(section, {}), key: every[section][key]} if key else every[section]
-    return json.dumps(chosen, sort_keys=True)
 
 
 def effective_entry(run: Run, models: dict[str, ModelEntry]) -> ModelEntry:

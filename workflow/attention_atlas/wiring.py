@@ -1,35 +1,45 @@
 """What the rules ask while Snakemake parses: the runs, their shards and files, and the code and settings behind a rule.
 
 `snakemake -n` must not need torch, so nothing here imports it.
+
+No text that a user wrote may stand where Snakemake expands it: in a string of `params`, in the name of an input, in a
+shell command. Settings and model entries reach commands as files, named by their hash, in `scratch/settings`; the
+params hold what a job is compared by, key by key, as functions, whose values Snakemake takes as they are.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from attention_atlas import config
-from attention_atlas.config import ModelEntry, Settings
+from attention_atlas import config, declared
+from attention_atlas.config import Causal, ModelEntry, Settings
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs import controls
 from attention_atlas.inputs import shards as sharding
 from attention_atlas.inputs.causal_samples import causal_samples
 from attention_atlas.inputs.conditions import RANDOM_WEIGHTS
-from attention_atlas.inputs.picture_files import PictureFiles
+from attention_atlas.inputs.picture_files import MEMORY, PictureFiles, file_hashes
 from attention_atlas.inputs.study import Study, read_study, records
+from attention_atlas.inputs.used_settings import refuse_unknown_samples, used_by
 from attention_atlas.inputs.views import SEPARATOR, all_images, images_of, of_one_image
 from attention_atlas.paper import contents
 from attention_atlas.provenance import module_path
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
+SETTINGS_FOLDER = Path("scratch", "settings")
+Param = Callable[[Any], str]
 
 
 class Workflow:
     """The settings and models of one invocation of Snakemake, and what follows from them for its rules.
 
-    `given` is Snakemake's merged configuration; its keys `study`, `model` and, if wanted, `grid`
+    `given` is Snakemake's merged configuration; its keys `study`, `model` and, if wanted, `grid` and `name`
     (`--config study=... model=... grid=native`) replace the list of runs by that one run, and `ask_model=false` makes
-    jobs that ask a model fail. Paths are relative to the project's folder.
+    jobs that ask a model fail. Paths are relative to the project's folder. The rules' wildcard `model` is the name of
+    a run's folder: that of its model, unless the run has a grid or a name.
     """
 
     def __init__(self, given: Mapping[str, Any], models_yaml: Path | str = "config/models.yaml") -> None:
@@ -39,27 +49,87 @@ class Workflow:
             raise AtlasError(f"--config ask_model={self._ask_model}: must be true or false")
         self.settings = settings_of(content)
         self.models = config.load_models(models_yaml)
-        self.runs = [(run.study, run.model) for run in self.settings.runs]
-        self._entries = {(run.study, run.model): config.effective_entry(run, self.models) for run in self.settings.runs}
+        self.runs = [(run.study, run.folder) for run in self.settings.runs]
+        self._models = {(run.study, run.folder): run.model for run in self.settings.runs}
+        self._entries = {
+            (run.study, run.folder): config.effective_entry(run, self.models) for run in self.settings.runs
+        }
         # Before any job: Snakemake removes a job's old output when it starts it, and a mistake must lose nothing.
-        query_types = self.settings.model_dump(mode="json")["query_types"]
+        self._values = declared.as_values(self.settings)
+        query_types = self._values["query_types"]
         self._studies = {
             run.study: read_study(Path("data", run.study), query_types, images=()) for run in self.settings.runs
         }
+        refuse_unknown_samples(self._studies.values(), self._values)
+        self._used = cache(lambda study, shard: used_by(self._part(study, shard), self._values))
         self._divided = cache(lambda study: divided(self._studies[study], self.settings.shards))
         self._donors = cache(self._donors_of)
         self._perturbed = cache(self._perturbed_of)
         self._control_shards = cache(self._control_shards_of)
+        self._compared = cache(lambda study, shard, key: declared.compared(self._used(study, shard), key))
+        self._settings_files = cache(self._written_settings)
+        self._models_files = cache(self._written_models)
         self._image_files = cache(self._images_in)
         self._mask_files = cache(self._masks_in)
 
     def environment(self) -> str:
-        """What the shell of every job begins with: what changes no result, and by which no job is compared."""
+        """Shell prefix of every job. It affects no result, so no job is compared by it."""
         return f"export ATLAS_LOG_LEVEL={self.settings.log_level} ATLAS_ASK_MODEL={self._ask_model}; "
 
-    def sections(self, *names: str) -> str:
-        """Sections of the settings as JSON: what a rule passes to its command, and compares."""
-        return config.section_json(self.settings, *names)
+    def read(self, keys: Iterable[str], of: Callable[[Any], Iterable[str]] | None = None) -> dict[str, Param]:
+        """Params of a rule whose command reads these settings: for each key a short text, by which jobs are compared.
+
+        `of` gives the keys that the job of some wildcards reads, where not all jobs of a rule read the same. Of
+        settings by name (query types, contrasts) and by sample id a job is compared by those that its study, or its
+        shard, uses. Snakemake compares params as a set of values, so a key that a job does not read has the value that
+        is in every set.
+        """
+        names = [name for key in declared.expanded(keys) for name in declared.compared(self._values, key)]
+        return {"unread": lambda wildcards: "", **{name: self._param(name, of) for name in names}}
+
+    def _param(self, name: str, of: Callable[[Any], Iterable[str]] | None) -> Param:
+        key = name.split(".")[0] if name.split(".")[0] in declared.BY_NAME else name
+
+        def param(wildcards: Any) -> str:
+            if of is not None and key not in declared.expanded(of(wildcards)):
+                return ""
+            return self._compared(wildcards.study, wildcards.get("shard"), key).get(name, "")
+
+        return param
+
+    def entry_read(self) -> dict[str, Param]:
+        """Params of a rule whose command loads a model: its name, and each field of its entry."""
+        return {f"model.{name}": self._entry_param(name) for name in ("name", *ModelEntry.model_fields)}
+
+    def _entry_param(self, name: str) -> Param:
+        def param(wildcards: Any) -> str:
+            run = wildcards.study, wildcards.model
+            fields = {"name": self._models[run], **self.entry(*run).model_dump(mode="json")}
+            return declared.short(f"model.{name}", fields[name])
+
+        return param
+
+    def settings_file(self, wildcards: Any, input: Any) -> str:
+        """The file of settings that a job's command is given: all that its study uses.
+
+        A function of `input` too: Snakemake then compares no job by its name, which any edit changes.
+        """
+        return self._settings_files(wildcards.study)
+
+    def _written_settings(self, study: str) -> str:
+        return str(declared.write_once(SETTINGS_FOLDER, study, self._used(study, None)))
+
+    def models_file(self, wildcards: Any, input: Any) -> str:
+        """The file with the entry of a run's model, its grid that of the run; as `settings_file`."""
+        return self._models_files(wildcards.study, wildcards.model)
+
+    def _written_models(self, study: str, name: str) -> str:
+        entry = self.entry(study, name).model_dump(mode="json")
+        return str(declared.write_once(SETTINGS_FOLDER, name, {"models": {self._models[study, name]: entry}}))
+
+    def model(self, wildcards: Any, input: Any) -> str:
+        """The model of a run, as config/models.yaml calls it; as `settings_file`."""
+        return self._models[wildcards.study, wildcards.model]
 
     def shards(self, study: str) -> list[str]:
         """The shards that a study's images fall into."""
@@ -71,16 +141,16 @@ class Workflow:
 
     @cache  # noqa: B019 - of several rules; the one workflow of a process lives as long as it
     def images_digest(self, study: str, shard: str | None = None) -> str:
-        """A hash of the pictures of one shard, or of a whole study, by their content."""
-        return self._image_files(study).digest(self._images_of(study, shard))
+        """`name = hash` of the pictures of one shard, or of a whole study, by their content."""
+        return f"images = {self._image_files(study).digest(self._images_of(study, shard))}"
 
     def control_images(self, study: str, shard: str) -> str:
         """The same folder; refuses rows whose image is not there, of those that the shard's control conditions show."""
         return self._image_files(study).folder_of(self._images_shown(study, shard))
 
     def control_images_digest(self, study: str, shard: str) -> str:
-        """A hash of the pictures that the control conditions of a shard are made of."""
-        return self._image_files(study).digest(self._images_shown(study, shard))
+        """`name = hash` of the pictures that the control conditions of a shard are made of."""
+        return f"images = {self._image_files(study).digest(self._images_shown(study, shard))}"
 
     def masks(self, study: str, shard: str | None = None) -> list[str]:
         """The folder of the objects' masks, as a list of one; none where the study, or the shard, has no mask."""
@@ -88,17 +158,17 @@ class Workflow:
         return [self._mask_files(study).folder_of(wanted)] if wanted else []
 
     def masks_digest(self, study: str, shard: str | None = None) -> str:
-        """A hash of the masks of a study's objects, or of those on one shard's images, by their content."""
-        return self._mask_files(study).digest(self._masks_of(study, shard))
+        """`name = hash` of the masks of a study's objects, or of those on one shard's images, by their content."""
+        return f"masks = {self._mask_files(study).digest(self._masks_of(study, shard))}"
 
     @cache  # noqa: B019 - of several rules; the one workflow of a process lives as long as it
     def rows_digest(self, study: str, shard: str) -> str:
-        """A hash of what the extraction reads of a shard's rows."""
-        return sharding.digest(records(self._divided(study)[shard].samples))
+        """`name = hash` of what the extraction reads of a shard's rows."""
+        return f"rows = {sharding.digest(records(self._divided(study)[shard].samples))}"
 
     def control_digest(self, study: str, shard: str) -> str:
-        """A hash of what the control samples of a shard depend on in the study's tables."""
-        return controls.digest(self._divided(study)[shard], self._donors(study))
+        """`name = hash` of what the control samples of a shard depend on in the study's tables."""
+        return f"rows and objects = {controls.digest(self._divided(study)[shard], self._donors(study))}"
 
     def control_shards(self, study: str) -> list[str]:
         """The shards that have any control sample."""
@@ -149,8 +219,8 @@ class Workflow:
         return [f"results/attention/{study}/{model}/interventions/{shard}.parquet" for shard in self._perturbed(study)]
 
     def intervention_digest(self, study: str, shard: str) -> str:
-        """A hash of what the perturbations of a shard depend on in the study's tables."""
-        return controls.digest(self._divided(study)[shard], self._perturbed(study)[shard])
+        """`name = hash` of what the perturbations of a shard depend on in the study's tables."""
+        return f"rows and objects = {controls.digest(self._divided(study)[shard], self._perturbed(study)[shard])}"
 
     def _perturbed_of(self, study: str) -> dict[str, dict[str, list[str]]]:
         if not self.settings.causal.checks:
@@ -158,7 +228,8 @@ class Workflow:
         samples = self._studies[study].samples
         image_of = dict(zip(samples["sample_id"].tolist(), samples["image"].tolist(), strict=True))
         found: dict[str, dict[str, list[str]]] = {}
-        for name in causal_samples(self._studies[study], self.settings.causal):
+        causal = Causal.model_validate(self._used(study, None)["causal"])
+        for name in causal_samples(self._studies[study], causal):
             shard = sharding.shard_of(image_of[name], self.settings.shards)
             found.setdefault(shard, {}).setdefault(image_of[name], []).append(name)
         return dict(sorted(found.items()))
@@ -193,7 +264,20 @@ class Workflow:
         return self.entry(study, model).num_gpus or None
 
     def weights(self, study: str, model: str) -> list[str]:
-        """The files of a model that lies in a local folder; none for a model of the hub, whose commit says it all."""
+        """The files of a model that lies in a local folder; none for a model of the hub, whose commit says it all.
+
+        Without those whose path Snakemake would expand (`weights_digest`).
+        """
+        return [path for path in self._weights_of(study, model) if not expands(path)]
+
+    @cache  # noqa: B019 - of several rules; the one workflow of a process lives as long as it
+    def weights_digest(self, study: str, model: str) -> str:
+        """`name = hash` of the files of a model that cannot be inputs, since their path has braces; else empty."""
+        paths = [path for path in self._weights_of(study, model) if expands(path)]
+        hashes = file_hashes(paths, MEMORY / f"{study}_{model}.json")
+        return f"weights = {declared.sha256(repr(hashes))[:16]}" if paths else ""
+
+    def _weights_of(self, study: str, model: str) -> list[str]:
         folder = self.entry(study, model).path
         return [] if folder is None else sorted(str(path) for kind in MODEL_FILES for path in Path(folder).glob(kind))
 
@@ -246,7 +330,17 @@ def divided(study: Study, shards: int) -> dict[str, Study]:
 
 def option(name: str, paths: Iterable[str]) -> str:
     """An option of a command, once for each path; nothing where a part of a run is not made."""
-    return " ".join(f"{name} {path}" for path in paths)
+    return " ".join(f"{name} {shlex.quote(path)}" for path in paths)
+
+
+def expands(path: str) -> bool:
+    """Whether Snakemake might take a part of a path for a wildcard, even where a function returns it."""
+    return "{" in path or "}" in path
+
+
+def any_of(names: Iterable[str]) -> str:
+    """A regular expression that matches these names alone."""
+    return "|".join(map(re.escape, sorted(set(names))))
 
 
 def folders(paths: Iterable[str]) -> list[str]:
@@ -262,10 +356,12 @@ def paper_folders(study: str, model: str) -> tuple[Path, Path]:
 def settings_of(given: Mapping[str, Any]) -> Settings:
     """Snakemake's merged configuration as checked settings."""
     content = dict(given)
-    one_run = {name: content.pop(name) for name in ("study", "model", "grid") if name in content}
+    one_run = {name: content.pop(name) for name in ("study", "model", "grid", "name") if name in content}
     if one_run:
         if not {"study", "model"} <= one_run.keys():
-            raise AtlasError("--config needs both study=... and model=..., or neither; grid=... goes with both alone")
+            raise AtlasError(
+                "--config needs both study=... and model=..., or neither; grid=... and name=... go with both alone"
+            )
         content["runs"] = [one_run]
     return config.checked(Settings, content, "config/config.yaml")
 
@@ -273,4 +369,10 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
 def modules(names: Iterable[str]) -> list[str]:
     """The files of modules, relative to the project's folder: inputs of the rules whose output they decide."""
     root = Path.cwd()
-    return [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in map(module_path, names)]
+    paths = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in map(module_path, names)]
+    for path in filter(expands, paths):
+        raise AtlasError(
+            f"{path}: Snakemake takes braces in the name of a file for a wildcard; install the package in a folder "
+            "without braces"
+        )
+    return paths

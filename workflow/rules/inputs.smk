@@ -21,7 +21,8 @@ rule check_study:
     conda:
         "../../envs/atlas.yaml"
     params:
+        **atlas.read(["query_types"]),
         images=lambda w: atlas.images_digest(w.study),
-        settings=atlas.sections("query_types"),
+        settings=atlas.settings_file,
     shell:
-        "atlas validate data/{wildcards.study} --settings {params.settings:q} --output {output} --log {log}"
+        "atlas validate data/{wildcards.study} --settings {params.settings} --output {output} --log {log}"

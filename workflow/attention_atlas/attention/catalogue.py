@@ -20,11 +20,17 @@ CONTROL_MODULES = (
         "inputs.twins",
     ),
 )
-# Sections of the settings that a shard depends on.
-EXTRACTION_SETTINGS = ("extraction", "generation", "capture")
-CONTROL_SETTINGS = (*EXTRACTION_SETTINGS, "controls")
+# The settings that a shard depends on: keys, or sections where every key is read. Of what `capture` can keep, control
+# conditions and random weights have nothing; what random weights say means nothing, so one token of it is enough.
+EXTRACTION_SETTINGS = ("shards", "extraction", "generation", "capture")
+CONTROL_SETTINGS = ("shards", "extraction", "generation", "capture.keep_bits", "controls")
+RANDOM_WEIGHTS_SETTINGS = (
+    *("shards", "extraction", "generation.do_sample", "generation.seed", "generation.temperature"),
+    *("capture.keep_bits", "controls.seed"),
+)
 MANIFEST_MODULES = ("store",)
-# The modules whose code decides what perturbations do, and the sections of the settings that they depend on.
+# The modules whose code decides what perturbations do, and the settings that they depend on: `pooling.heads` decides
+# which cells are deleted first.
 INTERVENTION_MODULES = (
     *("cells", "inputs.causal_samples", "inputs.images", "inputs.painting", "inputs.perturbations"),
     *("inputs.conditions", "inputs.study", "inputs.twins", "inputs.views"),
@@ -34,4 +40,7 @@ INTERVENTION_MODULES = (
     "attention.models",
     *("attention.prompts", "attention.scoring", "attention.vision_tokens"),
 )
-INTERVENTION_SETTINGS = ("bands", "causal", "extraction", "pooling", "query_types")
+INTERVENTION_SETTINGS = (
+    *("bands.layers", "bands.reference_layers", "causal", "pooling.heads"),
+    *("extraction.batch_size", "extraction.system_prompt", "extraction.threads"),
+)

@@ -1,21 +1,27 @@
 """What every command shares: its log file, its progress lines, and errors told without a traceback."""
 
-import json
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attention_atlas.errors import AtlasError
 
+if TYPE_CHECKING:
+    from attention_atlas.config import ModelEntry
+    from attention_atlas.declared import Declared
+    from attention_atlas.inputs.study import Study
+
 Log = Annotated[Path | None, typer.Option(help="File for the log of this command.")]
-Settings = Annotated[str, typer.Option(help="The sections of the settings that this command reads, as JSON.")]
+SETTINGS, MODELS = Path("config/config.yaml"), Path("config/models.yaml")
+Settings = Annotated[Path, typer.Option(help="The settings, a YAML or JSON file.")]
+Models = Annotated[Path, typer.Option(help="The models and their entries, a YAML or JSON file.")]
 
 
 @contextmanager
@@ -56,13 +62,24 @@ def write_traceback(log: Path | None) -> None:
             traceback.print_exc(file=file)
 
 
-def parse(settings: str, *needed: str) -> dict[str, Any]:
-    """The settings of a command, from the JSON of its option, which must hold the sections `needed`."""
-    try:
-        sections = json.loads(settings)
-    except json.JSONDecodeError as error:
-        raise AtlasError(f"--settings is not JSON ({error}): {settings!r}") from None
-    missing = [name for name in needed if not isinstance(sections, dict) or name not in sections]
-    if missing:
-        raise AtlasError(f"--settings lacks the section(s) {', '.join(missing)} of config/config.yaml: {settings!r}")
-    return sections
+def used_settings(settings: Path, keys: Iterable[str], study: "Study", logger: logging.Logger) -> "Declared":
+    """Read the declared settings of a command, of them what this study uses; tells of sample ids that it lacks."""
+    from attention_atlas.declared import read_declared
+    from attention_atlas.inputs.used_settings import left_out, used_by
+
+    given = read_declared(settings, keys)
+    used = used_by(study, given)
+    for told in left_out(given, used):
+        logger.warning("%s", told)
+    return used
+
+
+def model_entry(models: Path, model: str) -> "ModelEntry":
+    """Read the entry of a model, or fail with the nearest name."""
+    from attention_atlas.config import load_models
+    from attention_atlas.errors import nearest
+
+    known = load_models(models)
+    if model not in known:
+        raise AtlasError(f"{models}: unknown model {model!r}.{nearest(model, list(known))}")
+    return known[model]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attention_atlas.cli.common import Log, logged, parse
+from attention_atlas.cli.common import SETTINGS, Log, logged
 
 if TYPE_CHECKING:
     from attention_atlas.inputs.importing import ImportedStudy
@@ -21,8 +21,9 @@ Images = Annotated[Path, typer.Option(help="Folder of the images.")]
 Output = Annotated[Path, typer.Option(help="Folder of the study that is made, data/<study>.")]
 Link = Annotated[bool, typer.Option("--link/--copy", help="Hard-link the images instead of copying them.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace a study that is there.")]
-Config = Annotated[Path, typer.Option(help="The settings, whose query types the samples may have.")]
-CONFIG = Path("config/config.yaml")
+Settings = Annotated[
+    Path, typer.Option("--settings", "--config", help="The settings, whose query types the samples may have.")
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -63,19 +64,17 @@ def draw(folder: Folder, log: Log = None) -> None:
 
 def validate(
     folder: Folder,
-    config: Config = CONFIG,
-    settings: Annotated[str | None, typer.Option(help="The section query_types, as JSON, instead of --config.")] = None,
+    settings: Settings = SETTINGS,
     output: Annotated[Path | None, typer.Option(help="What was found in order, a JSON file.")] = None,
     log: Log = None,
 ) -> None:
     """Check a study: every row, every image, every mask."""
     with logged(log) as logger:
-        from attention_atlas.config import load_settings
+        from attention_atlas.declared import read_declared
         from attention_atlas.inputs.study import read_study, write_inventory
         from attention_atlas.inputs.views import all_images, of_one_image
 
-        sections = parse(settings) if settings else load_settings(config).model_dump(mode="json")
-        study = read_study(folder, sections["query_types"])
+        study = read_study(folder, read_declared(settings, ("query_types",))["query_types"])
         logger.info(
             "%s is in order: %d samples of %d images, %d objects",
             folder,
@@ -137,18 +136,18 @@ def coco(
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out images that are not there.")] = False,
     link: Link = False,
     overwrite: Overwrite = False,
-    config: Config = CONFIG,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
     """Make a study of COCO annotations: their boxes, masks, and the questions of templates."""
     with logged(log) as logger:
-        from attention_atlas.config import load_settings
+        from attention_atlas.declared import read_declared
         from attention_atlas.inputs.coco import Choice, import_coco
         from attention_atlas.inputs.importing import refuse_existing
         from attention_atlas.inputs.query_templates import read_templates
 
         refuse_existing(output, overwrite)
-        query_types = load_settings(config).model_dump(mode="json")["query_types"]
+        query_types = read_declared(settings, ("query_types",))["query_types"]
         choice = Choice(most_images, seed, keep_crowds, skip_missing)
         made = import_coco(annotations, images, read_templates(queries), query_types, output, choice)
         finish_import(made, images, output, link, overwrite, query_types, logger)
@@ -164,17 +163,17 @@ def table(
     ] = "",
     link: Link = False,
     overwrite: Overwrite = False,
-    config: Config = CONFIG,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
     """Make a study of a table of questions, its columns called as you like."""
     with logged(log) as logger:
-        from attention_atlas.config import load_settings
+        from attention_atlas.declared import read_declared
         from attention_atlas.inputs.importing import refuse_existing
         from attention_atlas.inputs.question_tables import import_table, parse_columns
 
         refuse_existing(output, overwrite)
-        query_types = load_settings(config).model_dump(mode="json")["query_types"]
+        query_types = read_declared(settings, ("query_types",))["query_types"]
         made = import_table(questions, images, parse_columns(columns), query_types)
         finish_import(made, images, output, link, overwrite, query_types, logger)
 

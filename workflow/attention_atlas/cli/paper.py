@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from attention_atlas.cli.common import Log, Settings, logged, parse
+from attention_atlas.cli.common import SETTINGS, Log, Settings, logged
 from attention_atlas.errors import AtlasError
 
 
@@ -23,21 +23,22 @@ def add_commands(app: typer.Typer) -> None:
 def table(
     name: Annotated[str, typer.Option(help="Name of the table.")],
     input: Annotated[Path, typer.Option(help="The summary, results/analysis/<study>/<model>/<name>.parquet.")],
-    settings: Settings,
     csv: Annotated[Path, typer.Option(help="The table as CSV.")],
     markdown: Annotated[Path | None, typer.Option(help="The table as Markdown.")] = None,
     latex: Annotated[Path | None, typer.Option(help="The table as LaTeX with booktabs rules.")] = None,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
     """Round a summary to the digits that mean something and write it for readers.
 
-    Reads the section statistics of the settings.
+    Reads statistics.confidence.
     """
     with logged(log):
-        from attention_atlas.paper.catalogue import known_table
+        from attention_atlas.declared import read_declared
+        from attention_atlas.paper.catalogue import TABLE_SETTINGS, known_table
         from attention_atlas.paper.tables import write_table
 
-        confidence = section(parse(settings), "statistics")["confidence"]
+        confidence = read_declared(settings, TABLE_SETTINGS)["statistics"]["confidence"]
         write_table(known_table(name), input, confidence, csv, markdown, latex)
 
 
@@ -96,25 +97,25 @@ def summary(
 
 def figure(
     name: Annotated[str, typer.Argument(help="Name of the figure.")],
-    settings: Settings,
     pdf: Annotated[Path, typer.Option(help="The figure as PDF.")],
     png: Annotated[Path, typer.Option(help="The figure as PNG.")],
     tables: Annotated[Path | None, typer.Option(help="Folder of the published tables.")] = None,
     maps: Annotated[Path | None, typer.Option(help="The selected maps, selected_maps.nc.")] = None,
     study: Annotated[Path | None, typer.Option(help="Folder of the study, data/<study>.")] = None,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
     """Draw a figure from published tables or selected maps.
 
-    Reads the section figures of the settings, and those that `catalogue.figure_settings` names.
+    Reads figures.dpi, and what else `catalogue.figure_settings` names.
     """
     with logged(log):
+        from attention_atlas.declared import read_declared
         from attention_atlas.paper import catalogue
         from attention_atlas.paper.style import save
 
         sources = catalogue.figure_sources(name)
-        given = parse(settings)
-        sections = {part: section(given, part) for part in sources.settings}
+        sections = read_declared(settings, sources.settings)
         read = [samples_of(name, maps, study)] if sources.maps else tables_of(name, sources.tables, tables)
         save(catalogue.draw_function(name)(*read, sections), pdf, png, sections["figures"]["dpi"])
 
@@ -161,10 +162,3 @@ def samples_of(figure: str, maps: Path | None, study: Path | None) -> list[Any]:
     if maps is None or study is None:
         raise AtlasError(f"the figure {figure!r} is drawn from maps over images; name them with --maps and --study")
     return read_selected(maps, figure, study)
-
-
-def section(settings: dict[str, Any], name: str) -> Any:
-    """A section of the settings that a command was given."""
-    if name not in settings:
-        raise AtlasError(f"--settings lacks the section {name!r}; it has {', '.join(settings) or 'none'}")
-    return settings[name]

@@ -42,6 +42,7 @@ TABLE_FILES = tuple(f"{name}.{kind}" for name, formats in TABLE_FORMATS.items() 
 TABLE_MODULES = ("paper.tables", "paper.columns")
 NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
 SUMMARY_MODULES = ("paper.summary", "paper.columns")
+TABLE_SETTINGS = ("statistics.confidence",)
 FINDINGS_MODULES = ("paper.findings", *TABLE_MODULES)
 FINDINGS = "findings.md"
 FIGURE_FORMATS = ("pdf", "png")
@@ -55,32 +56,35 @@ NUMBERS_TABLES = ("table1", "ablation", "contrasts", "grounding", "heads", "caus
 
 @dataclass(frozen=True)
 class Sources:
-    """What a figure is drawn from: published tables, sections of the settings, and the selected maps or not."""
+    """What a figure is drawn from: published tables, keys of the settings, and the selected maps or not."""
 
     tables: tuple[str, ...]
     settings: tuple[str, ...]
     maps: bool = False
 
 
+INTERVALS = ("figures.dpi", "statistics.confidence")
+OVER_IMAGES = ("figures.dpi", "figures.smoothing")
 FIGURES: dict[str, Sources] = {
-    "layer_profile": Sources(("layer_profile",), ("bands", "figures", "statistics")),
-    "step_progression": Sources(("steps",), ("figures", "statistics")),
-    "layer_step": Sources(("layer_step", "steps"), ("figures",)),
-    "vision_mass": Sources(("vision_mass",), ("figures", "statistics")),
-    "pooling": Sources(("ablation", "pooling_profile"), ("figures", "statistics")),
-    "grounding": Sources(("grounding_profile",), ("figures", "statistics")),
-    "head_auroc": Sources(("head_auroc",), ("figures",)),
-    "contrasts": Sources(("contrasts",), ("figures", "statistics")),
-    "causal": Sources(("causal",), ("figures", "statistics")),
-    "deletion": Sources(("causal_curves",), ("figures", "statistics")),
-    "power": Sources(("power",), ("figures", "tests")),
-    "clusters": Sources(("cluster_plane", "clusters"), ("figures", "tests")),
-    "gallery": Sources((), ("figures",), maps=True),
-    "layers_page": Sources((), ("figures",), maps=True),
-    "best_worst": Sources((), ("figures",), maps=True),
+    "layer_profile": Sources(("layer_profile",), ("bands.entropy", "bands.reference_cells", *INTERVALS)),
+    "step_progression": Sources(("steps",), INTERVALS),
+    "layer_step": Sources(("layer_step", "steps"), ("figures.dpi",)),
+    "vision_mass": Sources(("vision_mass",), INTERVALS),
+    "pooling": Sources(("ablation", "pooling_profile"), INTERVALS),
+    "grounding": Sources(("grounding_profile",), INTERVALS),
+    "head_auroc": Sources(("head_auroc",), ("figures.dpi",)),
+    "contrasts": Sources(("contrasts",), INTERVALS),
+    "causal": Sources(("causal",), INTERVALS),
+    "deletion": Sources(("causal_curves",), INTERVALS),
+    "power": Sources(("power",), ("figures.dpi", "tests.alpha")),
+    "clusters": Sources(("cluster_plane", "clusters"), ("figures.dpi", "tests.alpha")),
+    "gallery": Sources((), OVER_IMAGES, maps=True),
+    "layers_page": Sources((), OVER_IMAGES, maps=True),
+    "best_worst": Sources((), OVER_IMAGES, maps=True),
 }
 MAP_FIGURES = tuple(name for name, sources in FIGURES.items() if sources.maps)
 TABLE_FIGURES = tuple(name for name in FIGURES if name not in MAP_FIGURES)
+FIGURE_SETTINGS = tuple(sorted({key for sources in FIGURES.values() for key in sources.settings}))
 TABLE_FIGURE_MODULES = ("paper.columns", "paper.panels", "paper.style")
 MAP_FIGURE_MODULES = (
     "paper.overlay",
@@ -114,7 +118,7 @@ def figure_tables(name: str) -> tuple[str, ...]:
 
 
 def figure_settings(name: str) -> tuple[str, ...]:
-    """The sections of the settings that a figure reads."""
+    """The keys of the settings that a figure reads."""
     return figure_sources(name).settings
 
 
