@@ -12,7 +12,7 @@ from attention_atlas.paper import catalogue
 from attention_atlas.paper.columns import read_published
 from scipy import stats
 
-from .synthetic import Planted, interventions_of, node, settings_of, with_map, write_study
+from .synthetic import Planted, interventions_of, node, settings_file, settings_of, with_map, write_study
 
 IMAGES = 12
 END = "<|im_end|>"
@@ -116,7 +116,7 @@ def bare_run(root, images=IMAGES):
 
 
 def commands(shards, twins, interventions):
-    given = ["--settings", json.dumps(SETTINGS)]
+    given = ["--settings", settings_file(".", SETTINGS)]
     study = ["--study", "data/planted"]
     for part, shard in [(MADE, shards), *([(MADE / "controls", twins)] if twins else [])]:
         samples, tokens, answers = (str(part / f"{name}.parquet") for name in ("samples", "tokens", "answers"))

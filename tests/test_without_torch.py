@@ -10,7 +10,7 @@ import pytest
 from attention_atlas.analysis.catalogue import CAUSAL, COMPARISONS, HEAD_TABLES, SUMMARIES
 from attention_atlas.paper import catalogue
 
-from tests.synthetic import Planted, draw_images, interventions_of, settings_of, write_run, write_study
+from tests.synthetic import Planted, draw_images, interventions_of, settings_file, settings_of, write_run, write_study
 
 ABSENT = ("torch", "torchvision", "transformers", "safetensors", "tokenizers")
 TOKENS = ["There", " are", " 3", "<|im_end|>"]
@@ -80,7 +80,7 @@ def commands(root):
             "selected_maps.nc",
         )
     )
-    given = ["--settings", json.dumps(settings_of(figures={"dpi": 80}, tests={"simulations": 100}))]
+    given = ["--settings", settings_file(root, settings_of(figures={"dpi": 80}, tests={"simulations": 100}))]
     study = ["--study", "data/planted"]
     described = ["--samples", samples, "--tokens", tokens, "--answers", answers, "--focus", focus, "--mass", mass]
     yield ["transcript", "--samples", samples, "--tokens", tokens, *shards], [samples, tokens]

@@ -54,7 +54,9 @@ def folder(tmp_path):
 
 def test_every_image_counts_once_where_a_study_is_told(folder):
     told = folder / "inventory.json"
-    arguments = ["validate", str(folder), "--settings", json.dumps({"query_types": TYPES}), "--output", str(told)]
+    settings = folder / "settings.json"
+    settings.write_text(json.dumps({"runs": [{"study": "study", "model": "any"}], "query_types": TYPES}))
+    arguments = ["validate", str(folder), "--settings", str(settings), "--output", str(told)]
     assert CliRunner().invoke(app, [*arguments, "--log", str(folder / "log")], catch_exceptions=False).exit_code == 0
     assert "2 samples of 2 images, 3 objects" in (folder / "log").read_text()
     assert json.loads(told.read_text())["images"] == 2

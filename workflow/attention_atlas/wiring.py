@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_atlas import config, declared
+from attention_atlas.attention.catalogue import intervention_settings
 from attention_atlas.config import Causal, ModelEntry, Settings
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs import controls
@@ -96,6 +97,10 @@ class Workflow:
             return self._compared(wildcards.study, wildcards.get("shard"), key).get(name, "")
 
         return param
+
+    def perturbations_read(self, wildcards: Any) -> tuple[str, ...]:
+        """The settings that the perturbations of a job depend on."""
+        return intervention_settings(self._used(wildcards.study, None)["causal"])
 
     def entry_read(self) -> dict[str, Param]:
         """Params of a rule whose command loads a model: its name, and each field of its entry."""

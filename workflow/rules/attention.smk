@@ -134,7 +134,7 @@ rule intervene:
         runtime=240,
     params:
         **atlas.entry_read(),
-        **atlas.read(attention.INTERVENTION_SETTINGS),
+        **atlas.read(attention.INTERVENTION_SETTINGS, of=atlas.perturbations_read),
         rows=lambda w: atlas.intervention_digest(w.study, w.shard),
         images=lambda w: atlas.images_digest(w.study, w.shard),
         masks=lambda w: atlas.masks_digest(w.study, w.shard),

@@ -61,11 +61,16 @@ def of_grid(
 
 
 def window(maps: Mapping[str, xr.Dataset], band: str, bands: Mapping[str, Any]) -> list[int]:
-    """The captured layers in a band: all, early, middle or late. Raises AtlasError where none is."""
+    """The captured layers in a band: all, which reads no `bands`, early, middle or late.
+
+    Raises AtlasError where none is.
+    """
     node = next(iter(maps.values()))
+    captured: list[int] = node["layer"].values.tolist()
+    if band == "all":
+        return captured
     cuts = layer_cuts(bands, int(node.attrs["num_layers"]))
-    captured = node["layer"].values.tolist()
-    layers = [layer for layer in captured if band in ("all", layer_band(layer, cuts))]
+    layers = [layer for layer in captured if band == layer_band(layer, cuts)]
     if not layers:
         raise AtlasError(f"causal.layers: none of the captured layers {captured} is {band}; name another band, or all")
     return layers

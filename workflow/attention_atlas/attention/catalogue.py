@@ -1,5 +1,8 @@
 """What this phase makes, and from what code; imported while Snakemake parses, so nothing heavy is imported here."""
 
+from collections.abc import Mapping
+from typing import Any
+
 # The modules whose code decides what a shard holds: inputs of the rule `extract`, fingerprinted in every shard.
 EXTRACTION_MODULES = (
     *("cells", "store", "inputs.conditions", "inputs.images", "inputs.shards", "inputs.views"),
@@ -29,8 +32,7 @@ RANDOM_WEIGHTS_SETTINGS = (
     *("capture.keep_bits", "controls.seed"),
 )
 MANIFEST_MODULES = ("store",)
-# The modules whose code decides what perturbations do, and the settings that they depend on: `pooling.heads` decides
-# which cells are deleted first.
+# The modules whose code decides what perturbations do, and the settings that they may depend on.
 INTERVENTION_MODULES = (
     *("cells", "inputs.causal_samples", "inputs.images", "inputs.painting", "inputs.perturbations"),
     *("inputs.conditions", "inputs.study", "inputs.twins", "inputs.views"),
@@ -40,7 +42,20 @@ INTERVENTION_MODULES = (
     "attention.models",
     *("attention.prompts", "attention.scoring", "attention.vision_tokens"),
 )
+LAYER_BANDS = ("bands.layers", "bands.reference_layers")
 INTERVENTION_SETTINGS = (
-    *("bands.layers", "bands.reference_layers", "causal", "pooling.heads"),
+    *(*LAYER_BANDS, "causal", "pooling.heads"),
     *("extraction.batch_size", "extraction.system_prompt", "extraction.threads"),
 )
+
+
+def intervention_settings(causal: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the settings that perturbations depend on, given the section `causal`.
+
+    The pooled map says which cells are deleted first, and bands which layers are knocked out where not all are.
+    """
+    needless = [
+        *([] if "deletion" in causal["checks"] else ["pooling.heads"]),
+        *([] if "knockout" in causal["checks"] and causal["layers"] != "all" else LAYER_BANDS),
+    ]
+    return tuple(key for key in INTERVENTION_SETTINGS if key not in needless)

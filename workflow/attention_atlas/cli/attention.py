@@ -145,20 +145,23 @@ def intervene(
         from attention_atlas.analysis.step_maps import reading
         from attention_atlas.attention.interventions import intervene_shard, with_unmapped
         from attention_atlas.config import Causal, Extraction
-        from attention_atlas.declared import typed
+        from attention_atlas.declared import declared, typed
         from attention_atlas.inputs.causal_samples import causal_samples
         from attention_atlas.inputs.study import read_study
         from attention_atlas.inputs.views import all_images
         from attention_atlas.store import write_table
 
         asked = read_study(study, None, images=())
-        sections = used_settings(settings, catalogue.INTERVENTION_SETTINGS, asked, logger)
+        every = used_settings(settings, catalogue.INTERVENTION_SETTINGS, asked, logger)
+        sections = declared(every, catalogue.intervention_settings(every["causal"]))
         causal = typed(Causal, sections["causal"])
         tokens = causal_subjects.generated_tokens(shard_maps)
         wanted = [name for name in causal_samples(asked, causal) if name in tokens]
         with reading(step_maps) as (maps,):
-            subjects = causal_subjects.subjects(asked, tokens, maps, wanted, sections["pooling"]["heads"])
-            layers = causal_subjects.window(maps, causal.layers, sections["bands"])
+            how = sections["pooling"]["heads"] if "deletion" in causal.checks else "max"
+            subjects = causal_subjects.subjects(asked, tokens, maps, wanted, how)
+            band = causal.layers if "knockout" in causal.checks else "all"
+            layers = causal_subjects.window(maps, band, sections["bands"] if band != "all" else {})
         images = all_images(asked.samples[asked.samples["sample_id"].isin(list(tokens))]["image"])
         logger.info("%d samples to perturb, the shard has %d images", len(subjects), len(images))
         without = sorted(set(wanted) - {subject.sample_id for subject in subjects})

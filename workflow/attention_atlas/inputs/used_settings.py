@@ -24,15 +24,17 @@ def used_by(study: Study, values: V) -> V:
     if "query_types" in used:
         asked = set(study.samples["query_type"].tolist())
         used["query_types"] = {name: entry for name, entry in used["query_types"].items() if name in asked}
-    if "paraphrases" in used.get("controls", {}):
-        controls = used["controls"]
-        controls["paraphrases"] = matching(controls["paraphrases"], set(study.samples["query"].tolist()))
+    if "conditions" in (controls := section_of(used, "controls")):
+        queries = study.samples["query"].tolist() if "paraphrase" in controls["conditions"] else []
+        controls["paraphrases"] = matching(controls["paraphrases"], set(queries))
+        if "generic" not in controls["conditions"]:
+            controls["generic_query"] = ""
     for key, names in named_samples(used):
         section, name = key.split(".")
         known = ids_for(key, study)
         kept = [one for one in names if one in known]
         used[section][name] = kept if isinstance(used[section][name], list) else "".join(kept)
-    capture = used.get("capture", {})
+    capture = section_of(used, "capture")
     if "full_samples" in capture and not capture["full_samples"]:
         capture["rows"] = "last"  # what `all` means without a sample, which the settings refuse
     return used
@@ -61,7 +63,7 @@ def named_samples(values: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Yield each setting of `values` that names samples, with the names; settings without any are left out."""
     for key in (*OF_SAMPLES, *OF_VIEWS):
         section, name = key.split(".")
-        if name in values.get(section, {}):
+        if name in section_of(values, section):
             given = values[section][name]
             names = list(given) if isinstance(given, list) else [given]
             if any(names):
@@ -81,6 +83,14 @@ def matching(paraphrases: Mapping[str, str], queries: Iterable[str]) -> dict[str
         for expression, wording in paraphrases.items()
         if any(re.fullmatch(expression, query) for query in queries)
     }
+
+
+def section_of(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a section; an empty one where it is not there."""
+    if name not in values:  # `get` of declared settings fails where nothing is declared
+        return {}
+    section: dict[str, Any] = values[name]
+    return section
 
 
 def copied(part: Any) -> Any:
