@@ -44,6 +44,10 @@ class Workflow:
     """
 
     def __init__(self, given: Mapping[str, Any], models_yaml: Path | str = "config/models.yaml") -> None:
+        if expands(str(Path.cwd())):  # the paths of `conda:` files, for one
+            raise AtlasError(
+                f"{Path.cwd()}: Snakemake expands braces in the path of a project; move it to a folder without any"
+            )
         content = dict(given)
         self._ask_model = str(content.pop("ask_model", True)).lower()  # `--config` gives text
         if self._ask_model not in ("true", "false"):
