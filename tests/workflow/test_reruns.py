@@ -247,6 +247,41 @@ def test_a_sample_that_the_settings_name_reaches_its_own_shard_alone(edited, sec
     assert (several, edited.planned()["intervene"]) == (2, 1)
 
 
+def test_one_study_and_model_on_two_grids_are_two_runs(project, tmp_path):
+    """The second run computes its own maps into folders of its own; of the first, nothing is made again."""
+    both = project.copy_to(tmp_path / "both")
+    runs = [{"study": "shapes", "model": "shapes-tiny"}, {"study": "shapes", "model": "shapes-tiny", "grid": "native"}]
+    change(both, {"runs": runs})
+    plan = both.run("snakemake", "-n")
+    assert len(re.findall(r"^rule extract:$", plan, flags=re.MULTILINE)) == 2
+    before = len(both.calls())
+    both.compute()
+    made = [call for call in both.calls()[before:] if "models" in call]
+    assert {call["arguments"][call["arguments"].index("--model") + 1] for call in made} == {"shapes-tiny"}
+    assert {str(call["models"]["models"]["shapes-tiny"]["grid"]) for call in made} == {"native"}
+    for phase in ("attention", "analysis", "paper/tables", "paper/figures"):
+        folders = {path.name for path in (both.folder / "results" / phase / "shapes").iterdir() if path.is_dir()}
+        assert folders == {"shapes-tiny", "shapes-tiny-native"}
+    assert both.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (setting(statistics={"seed": 5}), "before: 'statistics.seed = 0' now: 'statistics.seed = 5'"),
+        (setting(query_types=VOCABULARY), "before: 'query_types.recognition = ("),
+        (setting(contrasts={"new": {}}), "before: <nothing exclusive> now: 'contrasts.new = ("),
+        (replaced(MODELS, "grid: .8, 8.", "grid: [6, 6]"), "before: 'model.grid = [8, 8]' now: 'model.grid = [6, 6]'"),
+        (replaced(SAMPLES, "How many shapes are in", "How many are in"), "before: 'rows = "),
+    ],
+)
+def test_a_reason_names_the_key_and_is_short(edited, edit, told):
+    edit(edited)
+    reasons = re.findall(r"reason: Params have changed.*", edited.run("snakemake", "-n"))
+    assert any(told in reason for reason in reasons), reasons
+    assert max(map(len, reasons)) < 400
+
+
 def test_the_docs_have_these_rows():
     lines = (ROOT / "docs/reruns.md").read_text(encoding="utf-8").splitlines()
     table = [line for line in lines if line.startswith("| ")][2:]
