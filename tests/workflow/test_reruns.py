@@ -265,6 +265,19 @@ def test_one_study_and_model_on_two_grids_are_two_runs(project, tmp_path):
     assert both.planned() == {}
 
 
+def test_a_job_that_plans_anew_elsewhere_has_its_settings_too(project, tmp_path):
+    """As a scheduler starts it: another process, which has nothing but the sources and the inputs."""
+    remote = project.copy_to(tmp_path / "remote")
+    for path in (remote.folder / "scratch/settings").iterdir():
+        path.unlink()
+    before = len(remote.calls())
+    job = ("--target-jobs", "extract:study=shapes,model=shapes-tiny,shard=001", "--allowed-rules", "extract")
+    remote.run("snakemake", "--mode", "remote", "--cores", "1", "--force", *job, "--nolock", "--ignore-incomplete")
+    (call,) = remote.calls()[before:]
+    (here,) = [own for own in project.calls() if own["arguments"] == call["arguments"]]
+    assert call == here
+
+
 @pytest.mark.parametrize(
     ("edit", "told"),
     [

@@ -55,6 +55,7 @@ class Workflow:
         self.settings = settings_of(content)
         self.models = config.load_models(models_yaml)
         self.runs = [(run.study, run.folder) for run in self.settings.runs]
+        self.studies = sorted({run.study for run in self.settings.runs})
         self._models = {(run.study, run.folder): run.model for run in self.settings.runs}
         self._entries = {
             (run.study, run.folder): config.effective_entry(run, self.models) for run in self.settings.runs

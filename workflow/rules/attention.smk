@@ -164,7 +164,7 @@ rule manifest:
 
 rule attention:
     input:
-        [f"results/attention/{study}/study.json" for study, _ in atlas.runs],
+        [f"results/attention/{study}/study.json" for study in atlas.studies],
         atlas.manifests(),
         atlas.all_maps(),
         [path for run in atlas.runs for path in atlas.interventions(*run)],
