@@ -13,6 +13,7 @@ report: "workflow/report/workflow.rst"
 
 
 atlas = Workflow(config)
+config.update(atlas.values)  # with every default: captions of the report show them
 shell.prefix(atlas.environment())
 
 

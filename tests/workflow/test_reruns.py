@@ -265,6 +265,17 @@ def test_one_study_and_model_on_two_grids_are_two_runs(project, tmp_path):
     assert both.planned() == {}
 
 
+def test_settings_that_are_left_out_have_their_defaults(edited, tmp_path):
+    """In every command, and in the captions of the report."""
+    path = edited.keep(SETTINGS)
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name in ("steps", "pooling", "bands", "heads", "extraction", "generation", "query_types", "contrasts"):
+        del settings[name]
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    assert edited.planned() == {}
+    assert "Report created" in edited.run("snakemake", "--report", str(tmp_path / "report.zip"))
+
+
 def test_a_job_that_plans_anew_elsewhere_has_its_settings_too(project, tmp_path):
     """As a scheduler starts it: another process, which has nothing but the sources and the inputs."""
     remote = project.copy_to(tmp_path / "remote")

@@ -61,13 +61,13 @@ class Workflow:
             (run.study, run.folder): config.effective_entry(run, self.models) for run in self.settings.runs
         }
         # Before any job: Snakemake removes a job's old output when it starts it, and a mistake must lose nothing.
-        self._values = declared.as_values(self.settings)
-        query_types = self._values["query_types"]
+        self.values = declared.as_values(self.settings)
+        query_types = self.values["query_types"]
         self._studies = {
             run.study: read_study(Path("data", run.study), query_types, images=()) for run in self.settings.runs
         }
-        refuse_unknown_samples(self._studies.values(), self._values)
-        self._used = cache(lambda study, shard: used_by(self._part(study, shard), self._values))
+        refuse_unknown_samples(self._studies.values(), self.values)
+        self._used = cache(lambda study, shard: used_by(self._part(study, shard), self.values))
         self._divided = cache(lambda study: divided(self._studies[study], self.settings.shards))
         self._donors = cache(self._donors_of)
         self._perturbed = cache(self._perturbed_of)
@@ -90,7 +90,7 @@ class Workflow:
         shard, uses. Snakemake compares params as a set of values, so a key that a job does not read has the value that
         is in every set.
         """
-        names = [name for key in declared.expanded(keys) for name in declared.compared(self._values, key)]
+        names = [name for key in declared.expanded(keys) for name in declared.compared(self.values, key)]
         return {"unread": lambda wildcards: "", **{name: self._param(name, of) for name in names}}
 
     def _param(self, name: str, of: Callable[[Any], Iterable[str]] | None) -> Param:
