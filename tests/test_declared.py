@@ -99,13 +99,15 @@ def test_a_text_survives_the_file_that_a_command_is_given(tmp_path, text):
     assert declared.read_declared(path, ["extraction.system_prompt"]) == {"extraction": {"system_prompt": text}}
 
 
-def test_the_order_of_keys_means_nothing(tmp_path):
-    settings = {"runs": RUNS, "steps": {"selector": "first"}, "pooling": {"heads": "mean"}}
-    files = [tmp_path / "one.yaml", tmp_path / "other.json"]
-    files[0].write_text(yaml.safe_dump(settings, sort_keys=False))
-    files[1].write_text(json.dumps(dict(reversed(settings.items()))))
-    one, other = (declared.read_declared(path, ["query_types", "contrasts", "steps"]) for path in files)
-    assert json.dumps(one) == json.dumps(other)
+def test_the_order_of_entries_means_nothing(tmp_path):
+    types = {"size": {"answers": {"small": [], "large": []}}, "age": {"answers": {"old": [], "new": []}}}
+    given = []
+    for number, ordered in enumerate((types, dict(reversed(types.items())))):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(yaml.safe_dump({"runs": RUNS, "query_types": ordered}, sort_keys=False))
+        given.append(declared.read_declared(path, ["query_types", "contrasts"]))
+    assert json.dumps(given[0]) == json.dumps(given[1])
+    assert list(given[0]["query_types"]) == ["age", "size"]
 
 
 WRONG = {

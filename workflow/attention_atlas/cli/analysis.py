@@ -362,11 +362,14 @@ def compare(
         from attention_atlas.analysis import comparisons, grounding_summaries, shortcut, step_maps, validation
         from attention_atlas.analysis.grounding_tables import read_pooled
         from attention_atlas.analysis.hypothesis_tests import plan_of
+        from attention_atlas.declared import read_declared
         from attention_atlas.inputs.study import read_study
+        from attention_atlas.inputs.used_settings import used_by
         from attention_atlas.store import write_table
 
-        asked = read_study(study, None, images=()).views
-        sections = used_settings(settings, STEPS["compare"].settings, asked, logger)
+        sections = read_declared(settings, STEPS["compare"].settings)
+        asked = read_study(study, sections["query_types"], images=()).views
+        sections = used_by(asked, sections)
         run = run_of(manifest, sections, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
         scores, controls = read_pooled(grounding), pd.read_parquet(conditions)
         caused = pd.read_parquet(causal) if causal else None
