@@ -4,11 +4,14 @@
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from attention_atlas import config
+import numpy as np
+
+from attention_atlas import config, preflight
 from attention_atlas.config import ModelEntry, Settings
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs import controls
@@ -46,10 +49,13 @@ class Workflow:
         self._studies = {
             run.study: read_study(Path("data", run.study), query_types, images=()) for run in self.settings.runs
         }
+        elsewhere = sample_ids({run["study"] for run in content.get("runs", ()) if "study" in run} - set(self._studies))
+        preflight.check(self.settings, self._studies, self._entries, elsewhere)
         self._divided = cache(lambda study: divided(self._studies[study], self.settings.shards))
         self._donors = cache(self._donors_of)
         self._perturbed = cache(self._perturbed_of)
         self._control_shards = cache(self._control_shards_of)
+        self._random_shards = cache(self._random_shards_of)
         self._image_files = cache(self._images_in)
         self._mask_files = cache(self._masks_in)
 
@@ -104,6 +110,10 @@ class Workflow:
         """The shards that have any control sample."""
         return self._control_shards(study)
 
+    def random_shards(self, study: str) -> list[str]:
+        """The shards that have a sample of the study itself, to be asked of random weights; none where that is off."""
+        return self._random_shards(study)
+
     def _part(self, study: str, shard: str | None) -> Study:
         return self._studies[study] if shard is None else self._divided(study)[shard]
 
@@ -144,6 +154,11 @@ class Workflow:
             if any(controls.control_rows(part, self.settings.controls, self._donors(study)))
         ]
 
+    def _random_shards_of(self, study: str) -> list[str]:
+        if RANDOM_WEIGHTS not in self.settings.controls.conditions:
+            return []
+        return [shard for shard, part in self._divided(study).items() if (part.samples["condition"] == "").any()]
+
     def interventions(self, study: str, model: str) -> list[str]:
         """What perturbations did, a file for each shard that has a sample to perturb."""
         return [f"results/attention/{study}/{model}/interventions/{shard}.parquet" for shard in self._perturbed(study)]
@@ -165,8 +180,8 @@ class Workflow:
 
     def parts(self, study: str) -> list[str]:
         """What beside the study itself is asked of its models, as ends of the paths of their results."""
-        random = RANDOM_WEIGHTS in self.settings.controls.conditions
-        return [*(["/controls"] if self.control_shards(study) else []), *(["/random_weights"] if random else [])]
+        shards = {"/controls": self.control_shards(study), "/random_weights": self.random_shards(study)}
+        return [part for part, own in shards.items() if own]
 
     def part(self, study: str, model: str, part: str, name: str) -> list[str]:
         """A result of a part of a run, as a list of one; none where the settings leave that part out."""
@@ -210,7 +225,8 @@ class Workflow:
 
     def maps(self, study: str, model: str, part: str = "") -> list[str]:
         """The shards of a run, or of a part of it, as files."""
-        shards = self.control_shards(study) if part == "/controls" else self.shards(study)
+        of_part = {"/controls": self.control_shards, "/random_weights": self.random_shards}
+        shards = of_part.get(part, self.shards)(study)
         return [f"results/attention/{study}/{model}{part}/{shard}.nc" for shard in shards]
 
     def paper_set(self, study: str, model: str) -> list[str]:
@@ -232,7 +248,8 @@ def divided(study: Study, shards: int) -> dict[str, Study]:
     Objects that no sample sees, and shards without a sample, are left out.
     """
     shard_of = {named: sharding.shard_of(named, shards) for named in set(study.samples["image"].tolist())}
-    samples = dict(list(study.samples.groupby([shard_of[named] for named in study.samples["image"].tolist()])))
+    shards_of_rows = np.array([shard_of[named] for named in study.samples["image"].tolist()])
+    samples = {shard: study.samples[shards_of_rows == shard] for shard in sorted(set(shard_of.values()))}
     seen_in: dict[str, set[str]] = {}
     for named, shard in shard_of.items():
         for image in images_of(named):
@@ -242,6 +259,15 @@ def divided(study: Study, shards: int) -> dict[str, Study]:
         for shard in seen_in.get(image, ()):
             places[shard].append(place)
     return {shard: Study(study.folder, mine, study.objects.iloc[places[shard]]) for shard, mine in samples.items()}
+
+
+def sample_ids(studies: Iterable[str]) -> set[str]:
+    """The ids of samples of studies; none of a study whose table cannot be read."""
+    found: set[str] = set()
+    for study in studies:
+        with suppress(AtlasError):
+            found |= {row["sample_id"] for _, row in sharding.rows_of(Path("data", study, "samples.csv"))}
+    return found
 
 
 def option(name: str, paths: Iterable[str]) -> str:

@@ -11,7 +11,6 @@ from attention_atlas import store
 from attention_atlas.analysis.focus import entropy
 from attention_atlas.analysis.pooling import pool_heads
 from attention_atlas.analysis.steps import selected_steps
-from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.study import Study
 
 PAGE_OF_GALLERY = 2
@@ -35,11 +34,13 @@ def selected_maps(
     `settings` has the sections figures, steps and pooling; `table1` says which layer is shown alone, the scores of
     `grounding` which samples are the best and the worst, and their layers.
     """
-    steps = selected_steps(samples, answers, settings["steps"]["selector"]).groupby("sample_id")["step"].agg(list)
+    steps = steps_to_show(samples, answers, settings)
     gallery, page = chosen_samples(samples, steps, settings["figures"])
+    missing = without_step(samples, steps, settings)
+    left_out = {"left_out": "; ".join(f"{name} ({why})" for name, why in missing.items())}
     shown = table1.set_index("query_id")["shown_layer"].dropna()
     told: dict[str, dict[str, dict[str, Any]]] = {
-        **{"gallery": {name: {} for name in gallery}, "layers_page": {name: {} for name in page}},
+        **{"gallery": dict.fromkeys(gallery, left_out), "layers_page": {name: {} for name in page}},
         "best_worst": best_and_worst(auroc_by_layer(grounding, settings["pooling"]["heads"]), samples),
     }
     judged = answers.set_index("sample_id")
@@ -59,27 +60,39 @@ def selected_maps(
     return xr.DataTree.from_dict(nodes)
 
 
+def steps_to_show(samples: pd.DataFrame, answers: pd.DataFrame, settings: Mapping[str, Any]) -> pd.Series:
+    """The steps that the selector picks of each sample that has any, as lists by sample id."""
+    return selected_steps(samples, answers, settings["steps"]["selector"]).groupby("sample_id")["step"].agg(list)
+
+
+def named(samples: pd.DataFrame, figures: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The samples of this run that the settings name for the gallery and for the page of all layers.
+
+    The settings may name samples of other studies too; that each is one of some study is checked before any job.
+    """
+    known = set(samples["sample_id"])
+    gallery = [name for name in dict.fromkeys(figures["gallery"]) if name in known]
+    return gallery, [figures["layers_page"]] if figures["layers_page"] in known else []
+
+
+def without_step(samples: pd.DataFrame, steps: pd.Series, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The samples that the settings name and that have no map to show, each with the reason."""
+    failed = set(samples.loc[samples["error"] != "", "sample_id"])
+    wanted = dict.fromkeys(name for names in named(samples, settings["figures"]) for name in names)
+    return {name: "failed" if name in failed else "no answer found" for name in wanted if name not in steps.index}
+
+
 def chosen_samples(samples: pd.DataFrame, steps: pd.Series, figures: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """The samples of the gallery and of the page of all layers, by the settings or by default.
 
-    By default the gallery has one sample a query, each of another image; the page has the gallery's third.
+    By default the gallery has one sample a query, each of another image; the page has the gallery's third. Of those
+    that the settings name, samples without a step to show are left out.
     """
-    known = samples["sample_id"].tolist()
-    wanted = {
-        "figures.gallery": list(figures["gallery"]),
-        "figures.layers_page": [*filter(None, [figures["layers_page"]])],
-    }
-    for setting, names in wanted.items():
-        for name in names:
-            if name not in known:
-                raise AtlasError(f"{setting}: no sample {name!r} in this run.{nearest(name, known)}"[:300])
-            if name not in steps.index:
-                raise AtlasError(
-                    f"{setting}: sample {name!r} has no step to show (failed, or no answer found); name another"
-                )
-    gallery = wanted["figures.gallery"] or one_a_query(samples, steps)
-    page = wanted["figures.layers_page"] or gallery[PAGE_OF_GALLERY : PAGE_OF_GALLERY + 1] or gallery[:1]
-    return gallery, page
+    of_gallery, of_page = named(samples, figures)
+    gallery = [name for name in of_gallery if name in steps.index] if of_gallery else one_a_query(samples, steps)
+    if of_page:
+        return gallery, [name for name in of_page if name in steps.index]
+    return gallery, gallery[PAGE_OF_GALLERY : PAGE_OF_GALLERY + 1] or gallery[:1]
 
 
 def one_a_query(samples: pd.DataFrame, steps: pd.Series) -> list[str]:

@@ -3,8 +3,8 @@
 # The modules whose code decides what a shard holds: inputs of the rule `extract`, fingerprinted in every shard.
 EXTRACTION_MODULES = (
     *("cells", "store", "inputs.conditions", "inputs.images", "inputs.shards", "inputs.views"),
-    *("attention.asking", "attention.batching", "attention.capture", "attention.device_errors"),
-    *("attention.extraction", "attention.families"),
+    *("attention.asking", "attention.batching", "attention.capture", "attention.checkpoints"),
+    *("attention.device_errors", "attention.extraction", "attention.families"),
     *("attention.generation", "attention.kept_batches", "attention.models", "attention.nodes", "attention.prompts"),
     "attention.vision_tokens",
 )
@@ -30,8 +30,8 @@ INTERVENTION_MODULES = (
     *("inputs.conditions", "inputs.study", "inputs.twins", "inputs.views"),
     *("analysis.bands", "analysis.causal_subjects", "analysis.corrections", "analysis.focus", "analysis.grounding"),
     *("analysis.pooling", "analysis.corrected_maps", "analysis.targets"),
-    *("attention.capture", "attention.device_errors", "attention.families", "attention.interventions"),
-    "attention.models",
+    *("attention.capture", "attention.checkpoints", "attention.device_errors", "attention.families"),
+    *("attention.interventions", "attention.models"),
     *("attention.prompts", "attention.scoring", "attention.vision_tokens"),
 )
 INTERVENTION_SETTINGS = ("bands", "causal", "extraction", "pooling", "query_types")

@@ -24,6 +24,7 @@ from transformers import BitsAndBytesConfig
 from transformers.utils import is_bitsandbytes_available
 
 from attention_atlas.attention.capture import KERNEL
+from attention_atlas.attention.checkpoints import grid_problem
 from attention_atlas.attention.device_errors import first_line, out_of_memory
 from attention_atlas.attention.devices import devices_of_process
 from attention_atlas.attention.families import FAMILIES, Family, SquareFamily
@@ -41,7 +42,6 @@ MORE_MEMORY = (
     "(config/models.yaml); random weights lie whole on one device, and are left out without `random_weights` among "
     "controls.conditions"
 )
-MOST_ELONGATED = 200  # the image processor's own limit of the aspect ratio
 
 
 @dataclass(frozen=True)
@@ -316,18 +316,10 @@ def check_grid(name: str, grid: str | tuple[int, int], family: Family, processor
         if grid != (side, side):
             raise AtlasError(f"{means}, but it sees every image as {side} x {side} cells. Choose that grid, or native")
         return
-    images = processor.image_processor
-    pixels = grid[0] * grid[1] * cell**2
-    least, most = images.size.shortest_edge, images.size.longest_edge
-    if not least <= pixels <= most:
-        raise AtlasError(
-            f"{means} = {pixels} px, but its processor keeps {least} to {most} px: "
-            f"{-(-least // cell**2)} to {most // cell**2} cells. Choose another grid, or native"
-        )
-    if max(grid) > MOST_ELONGATED * min(grid):
-        raise AtlasError(
-            f"{means}, but its processor takes sides of at most {MOST_ELONGATED} to 1. Choose another grid"
-        )
+    size = processor.image_processor.size
+    problem = grid_problem(name, grid, cell, size.shortest_edge, size.longest_edge)
+    if problem:
+        raise AtlasError(problem)
 
 
 def resize_to_grid(image: Image.Image, grid: str | tuple[int, int], cell: int) -> Image.Image:

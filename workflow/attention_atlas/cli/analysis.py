@@ -173,6 +173,9 @@ def selected_maps(
         scores = read_pooled(grounding)
         with opened(shards) as tree:
             write_tree(output, maps.selected_maps(tree, asked, described, judged, shown, scores, sections))
+        steps = maps.steps_to_show(described, judged, sections)
+        for name, why in maps.without_step(described, steps, sections).items():
+            logger.warning("%s, named in the settings' figures, is not shown: %s", name, why)
         logger.info("wrote %s", output)
 
 

@@ -56,9 +56,7 @@ class Study:
 
     def on(self, images: Set[str]) -> "Study":
         """The part of the study on some of its images, rows in the tables' order."""
-        samples, objects = (
-            rows[[image in images for image in rows["image"].tolist()]] for rows in (self.samples, self.objects)
-        )
+        samples, objects = (rows[rows["image"].isin(images)] for rows in (self.samples, self.objects))
         return Study(self.folder, samples, objects)
 
     def targets(self, sample_id: str) -> pd.DataFrame:
@@ -84,6 +82,8 @@ def read_study(folder: Path, query_types: Mapping[str, Any] | None, images: Coll
         *sample_problems,
         *object_problems,
         *check_samples(folder / "samples.csv", samples, query_types),
+        *check_conditions(folder / "samples.csv", samples),
+        *check_splits(folder / "samples.csv", samples),
         *(check_targets(folder / "samples.csv", samples, objects) if not object_problems else []),
         *check_objects(folder / "objects.csv", objects, sizes),
         *image_problems,
@@ -204,6 +204,31 @@ def check_samples(path: Path, samples: pd.DataFrame, query_types: Mapping[str, A
             if asked not in of_answers:
                 of_answers[asked] = list(check_answer(*asked, query_types))
             yield from (f"{here}: {problem}" for problem in of_answers[asked])
+
+
+def check_conditions(path: Path, samples: pd.DataFrame) -> Iterator[str]:
+    """A study of control conditions alone: nothing is left that they are controls of."""
+    if len(samples) and (samples["condition"] != "").all():
+        yield (
+            f"{path}: every row names a condition, so no row is of the study itself; leave `condition` empty in those "
+            "that are (the settings' controls.conditions are made without any row)"
+        )
+
+
+def check_splits(path: Path, samples: pd.DataFrame) -> Iterator[str]:
+    """Images that have samples in both splits: heads would be evaluated on what they were chosen on."""
+    own = samples[(samples["condition"] == "") & samples["split"].isin(SPLITS[1:])]
+    first: dict[str, tuple[str, int]] = {}
+    told: set[str] = set()
+    for row in records(own[["image", "split", "line"]]):
+        for image in images_of(row["image"]):
+            split, line = first.setdefault(image, (row["split"], row["line"]))
+            if split != row["split"] and image not in told:
+                told.add(image)
+                yield (
+                    f"{path}, lines {line} and {row['line']}: image {image!r} has samples in both splits, {split} and "
+                    f"{row['split']}; put all samples of an image into one split"
+                )
 
 
 def check_answer(name: str, expected: str, has_target: bool, query_types: Mapping[str, Any]) -> Iterator[str]:
