@@ -535,6 +535,17 @@ def test_a_run_without_a_manifest_is_refused_with_what_to_do(tmp_path):
     assert str(tmp_path / "manifest.json") in str(caught.value)
 
 
+def test_a_run_that_is_being_made_opens_with_the_shards_that_are_there_and_says_so(tmp_path):
+    first, second = write_run(tmp_path, [planted("a", 2), planted("b", 1)])
+    (first.parent / "manifest.json").unlink()
+    second.rename(second.with_name(f".{second.name}.partial"))  # another that is being written
+    with pytest.warns(UserWarning, match=r"no manifest\.json yet: the 1 shard\(s\) that are there") as told:
+        tree = store.open_run(first.parent)
+    assert told[0].filename == __file__, "the warning is about the caller's line"
+    assert tree[GRID]["sample"].values.tolist() == ["a"]
+    tree.close()
+
+
 def test_a_run_that_lacks_a_shard_of_its_manifest_is_refused(tmp_path):
     shards = write_run(tmp_path, [planted("a", 2), planted("b", 1)])
     shards[1].unlink()
@@ -609,6 +620,42 @@ def test_an_unknown_sample_is_told_with_the_nearest_name(tmp_path):
     with pytest.raises(AtlasError, match=r"no sample 'scene_003_q0' .* 2 samples\. Did you mean 'scene_003-q0'\?"):
         store.sample(tree, "scene_003_q0")
     tree.close()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "part"),
+    [
+        ("scene_003-q0.blank", "controls"),
+        ("scene_003-q0.other_image.2", "controls"),
+        ("scene_003-q0.random_weights", "random_weights"),
+    ],
+)
+def test_a_control_is_looked_for_in_the_part_of_the_run_that_holds_it(tmp_path, wanted, part):
+    tree = store.open_run(write_run(tmp_path, [planted("scene_003-q0", 2)])[0].parent)
+    with pytest.raises(AtlasError, match=rf"'{wanted}'.*atlas\.open\(\"results/attention/<study>/<model>/{part}\"\)"):
+        store.sample(tree, wanted)
+    tree.close()
+
+
+def test_the_source_of_controls_is_looked_for_in_the_run_above(tmp_path):
+    tree = store.open_run(write_run(tmp_path, [planted("a.blank", 2, condition="blank")])[0].parent)
+    with pytest.raises(AtlasError, match=r"no sample 'a' .* These are its controls; .* in the folder above"):
+        store.sample(tree, "a")
+    tree.close()
+
+
+def test_a_sample_is_in_memory_so_that_single_values_can_be_taken_of_it(tmp_path):
+    tree = store.open_run(write_run(tmp_path, [planted("a", 2)])[0].parent)
+    one = store.sample(tree, "a")
+    tree.close()
+    assert not any(values.chunks for values in one.data_vars.values())
+    assert one["attention"].isel(step=0, layer=0, head=0, row=0, col=0).item() == pytest.approx(0.4)
+
+
+def test_the_public_functions_are_listed():
+    import attention_atlas
+
+    assert {"open", "sample"} <= set(dir(attention_atlas))
 
 
 @pytest.mark.parametrize(

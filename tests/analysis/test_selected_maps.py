@@ -6,7 +6,6 @@ import pytest
 import xarray as xr
 from attention_atlas import store
 from attention_atlas.analysis import selected_maps, summaries
-from attention_atlas.errors import AtlasError
 
 from tests.synthetic import Planted, even_map, node, settings_of, study_of, tables_of, tree_of, with_map
 
@@ -67,7 +66,7 @@ def scores_of(by_sample, pooling="max"):
 
 
 def shown(tree, group):
-    return list(tree.children[group].children)
+    return list(tree.children[group].children) if group in tree.children else []
 
 
 def maps_of(tree, name, group="gallery"):
@@ -97,16 +96,25 @@ def test_the_settings_name_other_samples_in_their_own_order():
     assert shown(tree, "layers_page") == ["image_1-q0"]
 
 
-@pytest.mark.parametrize(("setting", "value"), [("gallery", ["image_0-q0", "imag_3-q2"]), ("layers_page", "imag_3-q2")])
-def test_an_unknown_sample_is_refused_with_the_nearest_name(setting, value):
-    with pytest.raises(AtlasError, match=rf"figures\.{setting}: no sample 'imag_3-q2'.*Did you mean 'image_3-q2'\?"):
-        selected(figures={setting: value})
+def test_each_study_shows_those_named_samples_that_are_its_own():
+    """The settings are those of all studies; one that has none of the samples named shows what it does by default."""
+    tree = selected(figures={"gallery": ["of another study", "image_4-q3"], "layers_page": "of another study"})
+    assert shown(tree, "gallery") == ["image_4-q3"]
+    assert shown(tree, "layers_page") == ["image_4-q3"]
+    others = {"gallery": ["of another study"], "layers_page": "of another study"}
+    assert shown(selected(figures=others), "gallery") == shown(selected(), "gallery")
+    assert shown(selected(figures=others), "layers_page") == shown(selected(), "layers_page")
 
 
-@pytest.mark.parametrize("name", ["silent", "failed"])
-def test_a_sample_without_a_step_to_show_is_refused_with_the_reason(name):
-    with pytest.raises(AtlasError, match=rf"figures\.gallery: sample '{name}' has no step to show"):
-        selected([*SAMPLES, SILENT, FAILED], figures={"gallery": [name]})
+@pytest.mark.parametrize(("name", "why"), [("silent", "no answer found"), ("failed", "failed")])
+def test_a_sample_without_a_step_to_show_is_left_out_with_the_reason(name, why):
+    """What a model says is known once it was asked: no reason to end a run."""
+    samples = [*SAMPLES, SILENT, FAILED]
+    tree = selected(samples, figures={"gallery": [name, "image_0-q0"], "layers_page": name})
+    assert shown(tree, "gallery") == ["image_0-q0"]
+    assert tree["gallery/image_0-q0"].attrs["left_out"] == f"{name} ({why})"
+    assert shown(tree, "layers_page") == []
+    assert shown(selected(samples, figures={"gallery": [name]}), "gallery") == [], "not those of the default instead"
 
 
 def test_a_sample_without_an_answer_can_be_shown_at_its_first_step():

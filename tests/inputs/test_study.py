@@ -121,6 +121,7 @@ def test_words_that_look_like_missing_values_stay_words(folder):
     odd = [
         {**SAMPLE, "sample_id": name, "condition": name, "query": f"{name}, ünï — 数?"} for name in ("NA", "nan", "007")
     ]
+    odd.append(SAMPLE)
     write_tables(folder, odd, [{**OBJECT, "label": "None"}, {**SECOND, "label": "null"}])
     study = read_study(folder, QUERY_TYPES)
     assert study.samples.drop(columns="line").to_dict("records") == odd
@@ -481,3 +482,49 @@ def test_a_part_of_a_study_has_the_rows_of_its_images_in_order(tmp_path):
     objects = pd.DataFrame({"image": ["c", "b"], "object_id": ["o", "p"]})
     part = study.Study(tmp_path, samples, objects).on({"b"})
     assert (part.samples["sample_id"].tolist(), part.objects["object_id"].tolist()) == (["1", "3"], ["p"])
+
+
+def test_an_image_of_both_splits_is_told_once_with_its_lines(folder):
+    rows = [{**SAMPLE, "sample_id": f"s{n}", "split": split} for n, split in enumerate(("select", "", "evaluate") * 2)]
+    write_tables(folder, samples=rows)
+    told = only_problem(folder)
+    assert "lines 2 and 4" in told
+    assert f"image {SAMPLE['image']!r} has samples in both splits, select and evaluate" in told
+    assert told.endswith("put all samples of an image into one split")
+
+
+def test_an_image_of_both_splits_is_found_among_the_several_images_of_a_sample(folder):
+    rows = [
+        {**SAMPLE, "image": "a.png|sub/b.png", "split": "select"},
+        {**SAMPLE, "sample_id": "other", "image": "sub/b.png", "target_object": "", "split": "evaluate"},
+    ]
+    write_tables(folder, samples=rows)
+    assert "image 'sub/b.png' has samples in both splits" in only_problem(folder)
+
+
+def test_splits_of_control_conditions_choose_no_head_and_may_differ(folder):
+    write_tables(
+        folder,
+        samples=[
+            {**SAMPLE, "split": "select"},
+            {**SAMPLE, "sample_id": "turned", "condition": "turned", "split": "evaluate"},
+        ],
+    )
+    assert len(read_study(folder, QUERY_TYPES).samples) == 2
+
+
+def test_a_study_of_conditions_alone_is_refused(folder):
+    """Every control is one of a sample of the study itself; of none there is nothing to tell."""
+    write_tables(folder, samples=[{**SAMPLE, "condition": "turned"}])
+    assert "every row names a condition" in only_problem(folder)
+
+
+def test_the_part_of_a_study_without_objects_has_the_columns_of_the_whole(folder):
+    """pandas takes an empty list for a choice of columns, not of rows."""
+    write_tables(folder, samples=[{**SAMPLE, "target_object": ""}], objects=[])
+    study = read_study(folder, QUERY_TYPES)
+    part = study.on({SAMPLE["image"]})
+    assert list(part.objects) == list(study.objects)
+    assert part.samples["sample_id"].tolist() == [SAMPLE["sample_id"]]
+    assert study.on(set()).samples.empty
+    assert list(study.on(set()).samples) == list(study.samples)

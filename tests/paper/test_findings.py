@@ -326,7 +326,7 @@ def test_support_of_one_type_says_nothing_of_another(folder, tmp_path):
 def test_a_run_without_causal_checks_has_findings_too(folder, tmp_path):
     empty = {name: pd.DataFrame(columns=list(columns.COLUMNS[name])) for name in ("causal", "causal_support")}
     text = findings_with(folder, tmp_path, **empty)
-    assert "\n\nNone.\n\n## Shortcuts" in text
+    assert "\n\nNo type of query was asked.\n\n## Shortcuts" in text
     assert " uses " not in text
 
 

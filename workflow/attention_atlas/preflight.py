@@ -4,7 +4,9 @@ A mistake that a rule after the maps would find costs all the maps. Problems are
 the model's small JSON files; of a model of the hub, once its files lie in the hub's cache. torch is not needed.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 from attention_atlas.analysis.bands import layer_band, layer_cuts
 from attention_atlas.attention.checkpoints import (
@@ -19,28 +21,31 @@ from attention_atlas.attention.checkpoints import (
 from attention_atlas.config import Controls, ModelEntry, Settings
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.controls import paraphrased
-from attention_atlas.inputs.study import SPECIAL_TOKEN, Study
+from attention_atlas.inputs.shards import rows_of
+from attention_atlas.inputs.study import MOST_PROBLEMS, SPECIAL_TOKEN, Study
 from attention_atlas.inputs.views import of_one_image
 from attention_atlas.paper.numbers import same_macros
 
 Runs = Mapping[tuple[str, str], ModelEntry]
 
 
-def check(settings: Settings, studies: Mapping[str, Study], runs: Runs, known_elsewhere: Collection[str] = ()) -> None:
+def check(settings: Settings, studies: Mapping[str, Study], runs: Runs, listed: Collection[str] = ()) -> None:
     """Refuse runs (study, model) that some job would refuse later, telling every problem at once.
 
-    `known_elsewhere` are ids of samples in studies of the settings that are not asked now: they may be named too.
+    `listed` are all studies of the settings, asked now or not: their samples may be named too.
     """
-    found = list(problems(settings, studies, runs, known_elsewhere))
+    found = list(problems(settings, studies, runs, listed))
     if found:
-        raise AtlasError(f"config/config.yaml: {len(found)} problem(s)\n  " + "\n  ".join(found))
+        more = [f"... and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
+        lines = "\n  ".join([*found[:MOST_PROBLEMS], *more])
+        raise AtlasError(f"config/config.yaml: {len(found)} problem(s)\n  {lines}")
 
 
 def problems(
-    settings: Settings, studies: Mapping[str, Study], runs: Runs, known_elsewhere: Collection[str] = ()
+    settings: Settings, studies: Mapping[str, Study], runs: Runs, listed: Collection[str] = ()
 ) -> Iterator[str]:
     """What is wrong with runs, a sentence each."""
-    yield from unknown_samples(settings, studies, known_elsewhere)
+    yield from unknown_samples(settings, studies, sample_ids(set(listed) - set(studies)))
     yield from texts(settings)
     for tables in studies.values():
         yield from wordings(settings.controls, tables)
@@ -50,6 +55,15 @@ def problems(
     )
     for (study, model), entry in runs.items():
         yield from model_problems(settings, studies[study], model, entry)
+
+
+def sample_ids(studies: Iterable[str]) -> set[str]:
+    """The ids of the samples of data/<study>; none of a study whose table cannot be read."""
+    found: set[str] = set()
+    for study in studies:
+        with suppress(AtlasError):
+            found |= {row["sample_id"] for _, row in rows_of(Path("data", study, "samples.csv"))}
+    return found
 
 
 def unknown_samples(
@@ -160,11 +174,27 @@ def has_targets(study: Study) -> bool:
 
 def grid_problems(name: str, entry: ModelEntry, known: Architecture) -> Iterator[str]:
     """A grid that the model's image processor would not keep."""
-    size, patch, merge = (known.processor.get(key) for key in ("size", "patch_size", "merge_size"))
-    if entry.grid == "native" or known.model_type in SQUARE_TYPES or not (patch and merge and isinstance(size, dict)):
+    size = known.processor.get("size")
+    told = [known.processor.get(key) for key in ("patch_size", "merge_size")]
+    told += [size.get(key) for key in ("shortest_edge", "longest_edge")] if isinstance(size, dict) else [None]
+    numbers = [one for one in told if isinstance(one, int)]
+    if entry.grid == "native" or known.model_type in SQUARE_TYPES or len(numbers) < 4:
         return
-    least, most = size.get("shortest_edge"), size.get("longest_edge")
-    if least and most:
-        problem = grid_problem(name, (int(entry.grid[0]), int(entry.grid[1])), patch * merge, least, most)
-        if problem:
-            yield problem
+    patch, merge, least, most = numbers
+    problem = grid_problem(name, (int(entry.grid[0]), int(entry.grid[1])), patch * merge, least, most)
+    if problem:
+        yield problem
+
+
+def without_verdict(settings: Settings, study: Study) -> Iterator[str]:
+    """The declared contrasts that a study cannot make, each with the queries or types that it lacks."""
+    own = study.views.samples
+    own = own[own["condition"] == ""]
+    there = {"query_ids": own["query_id"].unique().tolist(), "query_types": own["query_type"].unique().tolist()}
+    for name, entry in settings.contrasts.items():
+        arms = [entry.first, entry.second] if entry.kind in ("paired", "unpaired") else [entry.first]
+        for column, known in there.items():
+            missing = sorted({one for arm in arms for one in getattr(arm, column)} - set(known))
+            if missing:
+                yield f"{name}: no {'query' if column == 'query_ids' else 'query of type'} {', '.join(missing)}"
+                break

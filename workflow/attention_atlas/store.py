@@ -6,12 +6,14 @@ Everything that a variable means is in SCHEMA, which the files carry as attribut
 
 import json
 import os
+import re
 import shlex
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import netCDF4
 import numpy as np
@@ -20,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 
+from attention_atlas.config import Condition
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.provenance import file_sha256
 
@@ -472,11 +475,12 @@ def joined(parts: list[xr.Dataset]) -> xr.Dataset:
 def open_run(folder: str | Path) -> xr.DataTree:
     """A run (results/attention/<study>/<model>) as one lazy tree of labelled arrays, one node per token grid.
 
-    Only the shards of its manifest are read. Where the run's answers table exists, `is_answer` (sample, step) and
-    `correct` (sample) are joined as coordinates.
+    Only the shards of its manifest are read; before there is one, while the run is being made, those that are there,
+    with a warning. Where the run's answers table exists, `is_answer` (sample, step) and `correct` (sample) are joined
+    as coordinates.
     """
     folder = Path(folder)
-    names = manifest_of(folder / MANIFEST)["shards"]
+    names = shard_names(folder)
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         raise AtlasError(
@@ -485,6 +489,19 @@ def open_run(folder: str | Path) -> xr.DataTree:
     tree = open_shards(folder / name for name in names)
     answers = answers_path(folder)
     return with_answers(tree, pd.read_parquet(answers)) if answers.exists() else tree
+
+
+def shard_names(folder: Path) -> list[str]:
+    """The shards of a run by its manifest, or, with a warning, those in the folder while it has none."""
+    there = sorted(path.name for path in folder.glob("[!.]*.nc"))
+    if (folder / MANIFEST).exists() or not there:
+        return list(manifest_of(folder / MANIFEST)["shards"])
+    warnings.warn(
+        f"{folder} has no {MANIFEST} yet: the {len(there)} shard(s) that are there are opened. Whether others are to "
+        "come, and whether these belong together, cannot be checked; snakemake writes the manifest last",
+        stacklevel=3,
+    )
+    return there
 
 
 def answers_path(folder: Path) -> Path:
@@ -512,13 +529,26 @@ def with_answers(tree: xr.DataTree, answers: pd.DataFrame) -> xr.DataTree:
 
 
 def sample(tree: xr.DataTree, sample_id: str) -> xr.Dataset:
-    """One sample's own block of a run, without padding: attention has dims (step, layer, head, row, col)."""
+    """One sample's own block of a run, in memory, without padding: attention has dims (step, layer, head, row, col)."""
     for node in tree.leaves:
         if "sample" in node.indexes and sample_id in node.indexes["sample"]:
             dataset = node.to_dataset().sel(sample=sample_id)
             steps, prompt = int(dataset["num_steps"]), int((dataset["input_ids"] >= 0).sum())
             keys = max(0, prompt + steps - 1)  # the last step's row attends to all tokens before the last one
             own = {"step": steps, "prompt_token": prompt, "query_token": prompt, "key": keys}
-            return dataset.isel({dim: slice(size) for dim, size in own.items() if dim in dataset.dims})
+            block = dataset.isel({dim: slice(size) for dim, size in own.items() if dim in dataset.dims})
+            return block.load(scheduler="synchronous")  # the netCDF library crashes under threads
     known = [str(name) for node in tree.leaves if "sample" in node.indexes for name in node.indexes["sample"]]
-    raise AtlasError(f"no sample {sample_id!r} in this run of {len(known)} samples.{nearest(sample_id, known)[:200]}")
+    hint = other_part(sample_id, known) or nearest(sample_id, known)[:200]
+    raise AtlasError(f"no sample {sample_id!r} in this run of {len(known)} samples.{hint}")
+
+
+def other_part(sample_id: str, known: Sequence[str]) -> str:
+    """Where a sample is that another part of the same run holds, as a hint; empty where there is no sign of that."""
+    source, _, condition = re.sub(r"\.\d+$", "", sample_id).rpartition(".")
+    if condition in get_args(Condition) and source in known:
+        part = condition if condition in PARTS else "controls"
+        return f' Control conditions are a run of their own: atlas.open("results/attention/<study>/<model>/{part}").'
+    if any(name.startswith(f"{sample_id}.") for name in known):
+        return " These are its controls; the study's own samples are in the folder above."
+    return ""

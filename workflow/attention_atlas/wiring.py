@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,8 +48,8 @@ class Workflow:
         self._studies = {
             run.study: read_study(Path("data", run.study), query_types, images=()) for run in self.settings.runs
         }
-        elsewhere = sample_ids({run["study"] for run in content.get("runs", ()) if "study" in run} - set(self._studies))
-        preflight.check(self.settings, self._studies, self._entries, elsewhere)
+        listed = {run["study"] for run in content.get("runs", ()) if isinstance(run, dict) and "study" in run}
+        preflight.check(self.settings, self._studies, self._entries, listed)
         self._divided = cache(lambda study: divided(self._studies[study], self.settings.shards))
         self._donors = cache(self._donors_of)
         self._perturbed = cache(self._perturbed_of)
@@ -259,15 +258,6 @@ def divided(study: Study, shards: int) -> dict[str, Study]:
         for shard in seen_in.get(image, ()):
             places[shard].append(place)
     return {shard: Study(study.folder, mine, study.objects.iloc[places[shard]]) for shard, mine in samples.items()}
-
-
-def sample_ids(studies: Iterable[str]) -> set[str]:
-    """The ids of samples of studies; none of a study whose table cannot be read."""
-    found: set[str] = set()
-    for study in studies:
-        with suppress(AtlasError):
-            found |= {row["sample_id"] for _, row in sharding.rows_of(Path("data", study, "samples.csv"))}
-    return found
 
 
 def option(name: str, paths: Iterable[str]) -> str:

@@ -77,7 +77,7 @@ STEPS = {
             "inputs.views",
             *("analysis.summaries", "analysis.bands", "analysis.statistics", "analysis.steps"),
         ),
-        ("bands", "contrasts", "pooling", "query_types", "statistics", "steps", "tests"),
+        ("bands", "contrasts", "controls.conditions", "pooling", "query_types", "statistics", "steps", "tests"),
     ),
     "causal": Step(
         (

@@ -37,7 +37,7 @@ def selected_maps(
     steps = steps_to_show(samples, answers, settings)
     gallery, page = chosen_samples(samples, steps, settings["figures"])
     missing = without_step(samples, steps, settings)
-    left_out = {"left_out": "; ".join(f"{name} ({why})" for name, why in missing.items())}
+    left_out = {"left_out": "; ".join(f"{name} ({why})" for name, why in missing.items())} if missing else {}
     shown = table1.set_index("query_id")["shown_layer"].dropna()
     told: dict[str, dict[str, dict[str, Any]]] = {
         **{"gallery": dict.fromkeys(gallery, left_out), "layers_page": {name: {} for name in page}},
@@ -46,7 +46,7 @@ def selected_maps(
     judged = answers.set_index("sample_id")
     nodes = {}
     for group, name in [(group, name) for group, names in told.items() for name in names]:
-        node = sample_maps(store.sample(tree, name).load(), steps[name], settings)
+        node = sample_maps(store.sample(tree, name), steps[name], settings)
         row = study.samples.set_index("sample_id").loc[name]
         node.attrs |= {
             "expected_answer": row["expected_answer"],

@@ -49,6 +49,8 @@ def architecture_of(entry: ModelEntry) -> Architecture | None:
     """What is known of a model without asking it; None where its files are not here, or do not say."""
     config, processor = read_json(model_file(entry, "config.json")), model_file(entry, "preprocessor_config.json")
     text = config.get("text_config", config)
+    if not isinstance(text, dict):
+        return None
     num_layers, num_heads = (text.get(name) for name in ("num_hidden_layers", "num_attention_heads"))
     if not (isinstance(num_layers, int) and isinstance(num_heads, int)):
         return None
@@ -56,7 +58,9 @@ def architecture_of(entry: ModelEntry) -> Architecture | None:
     kinds = text.get("layer_types")
     if kinds is None and MODEL_TYPES.get(model_type) and not text.get("use_sliding_window"):
         kinds = ["full_attention"] * num_layers
-    return Architecture(model_type, num_layers, num_heads, tuple(kinds or ()), read_json(processor))
+    if not (isinstance(kinds, list) and len(kinds) == num_layers):
+        kinds = []
+    return Architecture(model_type, num_layers, num_heads, tuple(map(str, kinds)), read_json(processor))
 
 
 def model_file(entry: ModelEntry, name: str) -> Path | None:

@@ -290,8 +290,8 @@ def conditions(
             alone = scores.without_source(own, made)
         write_table(table, output)
         logger.info("described controls of %d samples", table["sample_id"].nunique())
-        for condition, count in alone.items():
-            logger.warning("%d maps of condition %s have no map of their source on the same grid", count, condition)
+        for sentence in scores.told(alone):
+            logger.warning("%s", sentence)
 
 
 def heads(

@@ -10,7 +10,9 @@ import typer
 from attention_atlas.cli.common import Log, logged, parse
 
 if TYPE_CHECKING:
+    from attention_atlas.config import Settings
     from attention_atlas.inputs.importing import ImportedStudy
+    from attention_atlas.inputs.study import Study
 
 study_app = typer.Typer(help="Write the tables of a demo study.", no_args_is_help=True)
 settings_app = typer.Typer(help="Files made from the types of the settings.", no_args_is_help=True)
@@ -68,14 +70,17 @@ def validate(
     output: Annotated[Path | None, typer.Option(help="What was found in order, a JSON file.")] = None,
     log: Log = None,
 ) -> None:
-    """Check a study: every row, every image, every mask."""
+    """Check a study: every row, image and mask, and what the settings name of it and want of its models."""
     with logged(log) as logger:
         from attention_atlas.config import load_settings
         from attention_atlas.inputs.study import read_study, write_inventory
         from attention_atlas.inputs.views import all_images, of_one_image
 
-        sections = parse(settings) if settings else load_settings(config).model_dump(mode="json")
+        wanted = None if settings else load_settings(config)
+        sections = wanted.model_dump(mode="json") if wanted else parse(str(settings))
         study = read_study(folder, sections["query_types"])
+        if wanted is not None:
+            check_against(wanted, config.with_name("models.yaml"), study, logger)
         logger.info(
             "%s is in order: %d samples of %d images, %d objects",
             folder,
@@ -92,6 +97,20 @@ def validate(
             )
         if output is not None:
             write_inventory(study, output)
+
+
+def check_against(settings: "Settings", models_yaml: Path, study: "Study", logger: logging.Logger) -> None:
+    """Refuse what the settings want of a study, and its models cannot do; tell of contrasts that it cannot make."""
+    from attention_atlas import preflight
+    from attention_atlas.config import effective_entry, load_models
+
+    own = [run for run in settings.runs if run.study == study.name]
+    models = load_models(models_yaml) if own else {}
+    entries = {(run.study, run.model): effective_entry(run, models) for run in own}
+    preflight.check(settings, {study.name: study}, entries, {run.study for run in settings.runs})
+    lacking = list(preflight.without_verdict(settings, study))
+    if lacking:
+        logger.info("%d declared contrasts are left without a verdict: %s", len(lacking), "; ".join(lacking))
 
 
 def boxes(

@@ -33,51 +33,90 @@ def write_findings(output: Path, folder: Path) -> None:
         [f"# Findings: study {study} asked of model {model}"],
         [
             f"Every sentence is about the model {model} on this study, and made from its tables. Brackets are 95 % "
-            "intervals over images; n counts images. Attention says where a model looks. Whether that matters for its "
-            "answer is another question: the section on it tells what changes of image and attention did, and no other "
-            "sentence goes beyond that."
+            "intervals over images (no interval: too few images, or all values equal); n counts images. Attention says "
+            "where a model looks. Whether that matters for its answer is another question: the section on it tells "
+            "what changes of image and attention did, and no other sentence goes beyond that."
         ],
-        ["## Answers and entropy", "", shown_map(tables["table1"]), *bullets(query_sentences(tables["table1"]))],
-        ["## Claims of the original study", *bullets(claim_sentences(tables["contrasts"]))],
+        [
+            *("## Answers and entropy", "", shown_map(tables["table1"])),
+            *bullets("answers", query_sentences(tables["table1"])),
+        ],
+        ["## Claims of the original study", *bullets("claims", claim_sentences(tables["contrasts"]))],
         [
             "## Other contrasts",
-            *bullets(chain(contrast_sentences(tables["contrasts"]), cluster_sentences(tables["clusters"]))),
+            *bullets(
+                "contrasts", chain(contrast_sentences(tables["contrasts"]), cluster_sentences(tables["clusters"]))
+            ),
         ],
-        ["## Where the maps lie", *bullets(grounding_sentences(tables["grounding"], support))],
-        ["## Heads that localise", *bullets(head_sentences(tables["heads"]))],
-        ["## Under control conditions", *bullets(condition_sentences(tables["conditions"]))],
+        ["## Where the maps lie", *bullets("grounding", grounding_sentences(tables["grounding"], support))],
+        ["## Heads that localise", *bullets("heads", head_sentences(tables["heads"]))],
+        ["## Under control conditions", *bullets("conditions", condition_sentences(tables["conditions"]))],
         [
             "## Does it matter for the answer",
             *["", CAUSAL_LEGEND],
-            *bullets(causal_sentences(tables["causal_support"], tables["causal"])),
+            *bullets("causal", causal_sentences(tables["causal_support"], tables["causal"])),
         ],
-        ["## Shortcuts", *bullets(shortcut_sentences(tables["shortcut"]))],
-        ["## How far the verdicts can be trusted", *bullets(validation_sentences(tables))],
+        ["## Shortcuts", *bullets("shortcut", shortcut_sentences(tables["shortcut"]))],
+        ["## How far the verdicts can be trusted", *bullets("validation", validation_sentences(tables))],
     ]
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text("\n\n".join("\n".join(part) for part in parts) + "\n", encoding="utf-8")
 
 
-def bullets(sentences: Iterator[str]) -> list[str]:
-    """Sentences as a list, or that there are none."""
+def bullets(part: str, sentences: Iterator[str]) -> list[str]:
+    """Sentences as a list, or why there are none."""
     lines = [f"- {text}" for text in sentences]
-    return ["", *(lines or ["None."])]
+    return ["", *(lines or [WITHOUT[part]])]
+
+
+WITHOUT = {
+    "answers": "No query was asked.",
+    "claims": "No declared contrast is about a claim (settings: contrasts).",
+    "contrasts": "No contrast is declared beside those above (settings: contrasts).",
+    "grounding": "No map was scored: no sample has both a target and a map at the selected step.",
+    "heads": "No head was evaluated: no sample has both a target and a map at the selected step.",
+    "conditions": (
+        "No answer under a control condition can be compared: no such condition was made (settings: "
+        "controls.conditions), or no answer was found in it."
+    ),
+    "causal": "No type of query was asked.",
+    "shortcut": "No type of query is judged: no sample names its target.",
+    "validation": (
+        "Nothing was validated, since no contrast and no causal check has enough images, or values that differ, to be "
+        "tested."
+    ),
+}
 
 
 def query_sentences(table1: pd.DataFrame) -> Iterator[str]:
     """Accuracy, entropy and the layer of its minimum of each query."""
     for row in table1.to_dict("records"):
-        measure = MEASURES.get(row["measure"], row["measure"])
         left_out = [f"{row[name]} {text}" for name, text in LEFT_OUT.items() if row[name]]
         yield (
-            f"**{row['query_id']}** ({row['query_type']}; “{row['question']}”): accuracy "
-            f"{with_interval(row, 'accuracy')}, n = {row['n_accuracy']}; {measure} "
-            f"{with_interval(row, 'entropy_mean')} ({row['entropy_band'] or 'no'} band), lowest at layer "
-            f"{shown(row['layer_of_min'])} "
-            f"({row['layer_band'] or 'none'}; layer {shown(row['modal_layer'])} in {with_interval(row, 'modal_share')} "
-            f"of images), n = {row['n']} of {row['samples']} samples"
+            f"**{row['query_id']}** ({row['query_type']}; “{row['question']}”): {accuracy_text(row)}; "
+            f"{entropy_text(row)}, n = {row['n']} of {row['samples']} samples"
             f"{' (left out: ' + ', '.join(left_out) + ')' if left_out else ''}."
         )
+
+
+def accuracy_text(row: dict) -> str:
+    """The accuracy of a query, or that none is known."""
+    if pd.isna(row["accuracy"]):
+        return "accuracy not known (no answer is expected, or every sample failed)"
+    return f"accuracy {with_interval(row, 'accuracy')}, n = {row['n_accuracy']}"
+
+
+def entropy_text(row: dict) -> str:
+    """The entropy of a query's maps and the layer of its minimum, or that it has no map."""
+    measure = MEASURES.get(row["measure"], row["measure"])
+    if pd.isna(row["entropy_mean"]):
+        return f"{measure} undefined, since no sample has a map that can be described"
+    return (
+        f"{measure} {with_interval(row, 'entropy_mean')} ({row['entropy_band'] or 'no'} band), lowest at layer "
+        f"{shown(row['layer_of_min'])} "
+        f"({row['layer_band'] or 'none'}; layer {shown(row['modal_layer'])} in {with_interval(row, 'modal_share')} "
+        "of images)"
+    )
 
 
 def shown_map(table1: pd.DataFrame) -> str:

@@ -16,7 +16,7 @@ def draw(samples: list[Selected], settings: Mapping[str, Any]) -> Figure:
     """Every sample with its image, boxes of its target, map over the image, question, answer, entropy and place."""
     if not samples:
         return message_figure("No gallery: no sample was chosen, or none of those chosen has an answer.")
-    left_out = samples[0].told("left_out")
+    left_out = samples[0].maps.attrs.get("left_out", "")
     header = f"Left out: {left_out}." if left_out else ""
     return draw_grid(samples, settings, min(3, len(samples)), [caption(selected) for selected in samples], header)
 
