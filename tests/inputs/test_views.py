@@ -149,6 +149,6 @@ def test_a_sample_called_as_another_ones_view_is_refused(folder):
 
 def test_a_view_of_a_row_with_a_condition_of_its_own_is_called_as_in_the_maps(folder):
     rows = [{**SAMPLE, "sample_id": "s.swapped", "image": "a.png|b.png", "condition": "swapped"}]
-    write(folder / "samples.csv", SAMPLE_COLUMNS, rows)
+    write(folder / "samples.csv", SAMPLE_COLUMNS, [{**SAMPLE, "sample_id": "s", "image": "a.png"}, *rows])
     names = read_study(folder, TYPES).views.samples["sample_id"].tolist()
-    assert names == ["s.swapped", view_of("s.swapped", "swapped", 2)]
+    assert names == ["s", "s.swapped", view_of("s.swapped", "swapped", 2)]

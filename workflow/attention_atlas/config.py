@@ -102,7 +102,9 @@ class Capture(Section):
     rows: Literal["last", "all"] = Field(
         "last", description="last: predicting rows; all: the prompt's whole matrix too"
     )
-    full_samples: tuple[str, ...] = Field((), description="sample ids whose whole matrix is kept under rows: all")
+    full_samples: tuple[str, ...] = Field(
+        (), description="sample ids, of any study in runs, whose whole matrix is kept under rows: all"
+    )
     value_weighted: bool = Field(False, description="keep weights times norm of the projected value too")
     hidden_states: bool = Field(
         False,
@@ -422,7 +424,9 @@ class Causal(Section):
         description="checks that are made; deletion has insertion with it",
     )
     samples: tuple[str, ...] = Field(
-        (), description="sample ids to perturb; empty = one an image, query types with a target taking turns"
+        (),
+        description="sample ids to perturb, of any study in runs; a study with none here: one an image, query types "
+        "with a target taking turns",
     )
     regions: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         (4, 4), description="rows and columns of regions that are painted over one by one"
@@ -443,9 +447,11 @@ class Figures(Section):
     dpi: int = Field(300, ge=72, description="resolution of PNG figures")
     smoothing: bool = Field(False, description="blend the cells of a map over the image instead of showing them")
     gallery: tuple[str, ...] = Field(
-        (), description="sample ids of the gallery; empty = the first answered of each query"
+        (), description="sample ids of the gallery, of any study in runs; a study with none here: one of each query"
     )
-    layers_page: str = Field("", description="sample id of the all-layers page; empty = the gallery's third")
+    layers_page: str = Field(
+        "", description="sample id of the all-layers page; a study that does not have it: the gallery's third"
+    )
 
 
 PARAPHRASES: dict[str, str] = {  # the second wording of each of the demo's questions (inputs/questions)
