@@ -184,7 +184,8 @@ def test_without_controls_each_contrast_says_which_condition_is_missing(case, sc
     needed = {"scene_vs_twin": "twin, which needs a target", "maps": "paraphrase, which needs a known wording"}
     for name, told in needed.items():
         assert rows.loc[name, "verdict_note"].startswith(f"no sample has a map under condition {told}")
-    off = replace(case, settings={**case.settings, "controls": {**case.settings["controls"], "conditions": []}})
+    settings = {**case.run.settings, "controls": {**case.run.settings["controls"], "conditions": []}}
+    off = replace(case, run=replace(case.run, settings=settings))
     rows = compared(off, scores.iloc[:0], nodes={})["contrasts"].set_index("name")
     assert rows.loc["scene_vs_twin", "verdict_note"] == "condition twin was not made (controls.conditions)"
     assert rows.loc["maps", "verdict_note"] == "condition paraphrase was not made (controls.conditions)"

@@ -999,9 +999,15 @@ def test_a_shard_without_images_is_told_before_a_model_is_loaded(extract, no_mod
         extract_shard(extract.study, "007", 1, "random", entry, settings, tmp_path / "s", tmp_path / "o.nc")
 
 
-def test_whole_matrices_of_unknown_samples_are_refused_before_a_model_is_loaded(extract, no_model):
-    with pytest.raises(AtlasError, match=r"capture.full_samples: square_9-q0 not in .*samples.csv"):
-        extract(capture={"rows": "all", "full_samples": ["square_9-q0", "square_0-q0"]})
+def test_whole_matrices_are_of_those_named_that_are_of_the_study(extract):
+    """The settings may name samples of other studies; that each is one of some study is checked before any job."""
+    capture = {"rows": "all", "full_samples": ["of another study", "square_0-q0"]}
+    kept = [
+        node["sample"].values[node["attention_prefill"].notnull().any(["layer", "head", "query_token", "prompt_token"])]
+        for node in nodes(extract(capture=capture)).values()
+        if "attention_prefill" in node
+    ]
+    assert [list(names) for names in kept] == [["square_0-q0"]]
 
 
 @pytest.mark.parametrize("token", ["<|im_end|>", "<|image_pad|>"])

@@ -137,6 +137,16 @@ def test_a_shard_has_every_image_of_its_samples_and_the_objects_on_them(folder):
     assert shards[shard_of("a.png", 1000)].objects["image"].tolist() == ["a.png"]
 
 
+def test_the_shard_of_a_single_sample_goes_by_its_number(folder):
+    """pandas gives the groups of a list of length one tuples as names."""
+    write(
+        folder / "samples.csv", SAMPLE_COLUMNS, [{**SAMPLE, "sample_id": "one", "image": "a.png", "target_object": ""}]
+    )
+    (shard, part), *others = divided(read_study(folder, TYPES), 1000).items()
+    assert (shard, others) == (shard_of("a.png", 1000), [])
+    assert part.samples["sample_id"].tolist() == ["one"]
+
+
 def test_a_sample_called_as_another_ones_view_is_refused(folder):
     rows = [
         {**SAMPLE, "sample_id": "two", "image": "a.png|b.png"},

@@ -130,7 +130,7 @@ STUDIES = {
         "samples": [
             asked("i0.png", expected_answer="1", target_object="o1", split="select"),
             asked("i1.png", split="select"),
-            asked("i2.png", condition="mine"),
+            asked("i4.png", condition="mine"),
         ],
         "objects": [target("i0.png", (0, 0, SIDE, SIDE))],
         "say": ["the median target covers 100% of the grid"],
