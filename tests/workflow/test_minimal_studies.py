@@ -172,7 +172,7 @@ def write_project(folder, studies, **sections):
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     path = folder / "config/config.yaml"
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    settings["runs"] = []
+    settings["runs"], settings["shards"] = [], 2
     for name, study in studies.items():
         write_study(folder / "data" / name, **study)
         grid = {"grid": study["grid"]} if "grid" in study else {}
