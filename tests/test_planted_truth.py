@@ -233,7 +233,7 @@ def test_a_study_without_targets_has_every_table_and_says_what_is_left_out(tmp_p
         assert published(root, name).empty
     assert set(published(root, "causal_support")["uses"]) == {"not tested"}
     findings = (root / TABLES / "findings.md").read_text()
-    assert "## Where the maps lie\n\nNone." in findings
+    assert "## Where the maps lie\n\nNo map was scored: no sample has both a target and a map" in findings
     assert (
         "whether the target matters for the answer is not tested (no sample was put through these checks)" in findings
     )

@@ -213,3 +213,13 @@ def test_validating_a_study_tells_of_contrasts_that_it_cannot_make(project):
     assert code == 0
     assert "1 declared contrasts are left without a verdict: typing_error: no query q9" in told
     assert "data/planted is in order" in told
+
+
+def test_validating_a_study_warns_of_types_without_any_answer_to_look_at(project):
+    write_study(project, [Planted("s", "image_0.png", [], None, query=QUERY, expected_answer="")])
+    types = {"counting": {"answers": {}}}
+    told, code = validated(project, query_types=types)
+    assert code == 0
+    assert "WARNING query_types: counting: no answers are named" in told
+    told, _ = validated(project, query_types=types, steps={"selector": "first"})
+    assert "no answers are named" not in told

@@ -198,3 +198,11 @@ def without_verdict(settings: Settings, study: Study) -> Iterator[str]:
             if missing:
                 yield f"{name}: no {'query' if column == 'query_ids' else 'query of type'} {', '.join(missing)}"
                 break
+
+
+def never_answered(settings: Settings, study: Study) -> list[str]:
+    """Types of a study's queries that have no answer step to look at: the settings name no answer of theirs."""
+    if settings.steps.selector != "answer":
+        return []
+    asked = sorted(set(study.samples["query_type"]))
+    return [name for name in asked if not settings.query_types[name].answers]

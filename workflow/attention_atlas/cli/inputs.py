@@ -108,6 +108,13 @@ def check_against(settings: "Settings", models_yaml: Path, study: "Study", logge
     models = load_models(models_yaml) if own else {}
     entries = {(run.study, run.model): effective_entry(run, models) for run in own}
     preflight.check(settings, {study.name: study}, entries, {run.study for run in settings.runs})
+    silent = preflight.never_answered(settings, study)
+    if silent:
+        logger.warning(
+            "query_types: %s: no answers are named, so no answer is found, and under steps.selector `answer` these "
+            "samples have no map in tables and figures; name answers, or choose another selector",
+            ", ".join(silent),
+        )
     lacking = list(preflight.without_verdict(settings, study))
     if lacking:
         logger.info("%d declared contrasts are left without a verdict: %s", len(lacking), "; ".join(lacking))
