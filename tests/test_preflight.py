@@ -9,6 +9,7 @@ from attention_atlas.attention.checkpoints import architecture_of
 from attention_atlas.cli import app
 from attention_atlas.config import ModelEntry, Settings
 from attention_atlas.errors import AtlasError
+from attention_atlas.inputs.shards import shard_of
 from typer.testing import CliRunner
 
 from tests.synthetic import Planted, draw_images, write_study
@@ -223,3 +224,20 @@ def test_validating_a_study_warns_of_types_without_any_answer_to_look_at(project
     assert "WARNING query_types: counting: no answers are named" in told
     told, _ = validated(project, query_types=types, steps={"selector": "first"})
     assert "no answers are named" not in told
+
+
+def test_a_shard_of_conditions_alone_asks_nothing_of_random_weights(project):
+    """Random weights are asked the study's own samples, and a shard without any cannot be written."""
+    rows = [
+        Planted("s", "image_0.png", [], None, query=QUERY),
+        Planted("mine", "image_1.png", [], None, query=QUERY, condition="mine"),
+    ]
+    write_study(project, rows)
+    flow = wiring.Workflow(settings_with(shards=999))
+    own = shard_of("image_0.png", 999)
+    assert flow.shards("planted") == sorted([own, shard_of("image_1.png", 999)])
+    assert flow.maps("planted", "tiny", "/random_weights") == [
+        f"results/attention/planted/tiny/random_weights/{own}.nc"
+    ]
+    off = wiring.Workflow(settings_with(shards=999, controls={"conditions": ["generic"]}))
+    assert off.parts("planted") == ["/controls"]
