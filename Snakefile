@@ -29,6 +29,9 @@ include: "workflow/rules/analysis.smk"
 include: "workflow/rules/paper.smk"
 
 
+atlas.refuse_strange_results(workflow)
+
+
 rule all:
     default_target: True
     input:  # every phase by name: tables that git brought along must not make missing maps look done

@@ -7,8 +7,8 @@ from attention_atlas.attention.catalogue import CONTROL_MODULES, EXTRACTION_MODU
 from attention_atlas.paper import catalogue as paper
 
 PACKAGE = "attention_atlas"
-# They say what is allowed, tell errors and name sources; they decide no number.
-DECIDE_NOTHING = {"", "config", "errors", "provenance", "settings_files", "attention.devices"}
+# They say what is allowed, tell errors, name sources and refuse damage; they decide no number.
+DECIDE_NOTHING = {"", "config", "errors", "files", "provenance", "readers", "settings_files", "attention.devices"}
 # Read for checking alone, which can stop a step but not change its output.
 CHECKS_ALONE = {
     "extract": {"inputs.study", "inputs.answers", "attention.catalogue"},

@@ -1,5 +1,6 @@
 """The dataset's files: what is written is read, the same bytes for the same values, nothing half-written or strange."""
 
+import hashlib
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from attention_atlas import store
+from attention_atlas import files, store
 from attention_atlas.analysis import focus
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.answers import answers_table, failed_row
@@ -270,7 +271,7 @@ def test_a_write_that_ends_well_replaces_the_file_and_makes_its_folder(tmp_path)
 def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
     path = tmp_path / "file.txt"
     flushed = []
-    monkeypatch.setattr(store.os, "fsync", lambda number: flushed.append((os.fstat(number).st_size, path.exists())))
+    monkeypatch.setattr(files.os, "fsync", lambda number: flushed.append((os.fstat(number).st_size, path.exists())))
     with store.replacing(path) as partial:
         partial.write_text("whole")
     assert flushed == [(len("whole"), False)]
@@ -335,7 +336,10 @@ def test_a_table_written_in_parts_is_that_of_all_parts(tmp_path):
 
 def test_the_manifest_lists_the_shards_with_their_hashes(tmp_path):
     shards = write_run(tmp_path, [planted("a", 2), planted("b", 1)])
-    assert json.loads(shards[0].with_name("manifest.json").read_text(encoding="utf-8")) == {
+    manifest = json.loads(shards[0].with_name("manifest.json").read_text(encoding="utf-8"))
+    sha256 = manifest.pop("sha256")
+    assert sha256 == hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    assert manifest == {
         "study": "planted",
         "model": "tiny",
         "part": "",

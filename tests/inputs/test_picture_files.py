@@ -5,16 +5,17 @@ import os
 
 import pandas as pd
 import pytest
+from attention_atlas import provenance
 from attention_atlas.errors import AtlasError
-from attention_atlas.inputs import picture_files
-from attention_atlas.inputs.picture_files import PictureFiles, file_hashes
+from attention_atlas.inputs.picture_files import PictureFiles
+from attention_atlas.provenance import file_hashes
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Three pictures in the project's folder, long settled, as far as the memory asks."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(picture_files, "LATELY_NS", 0)
+    monkeypatch.setattr(provenance, "LATELY_NS", 0)
     images = tmp_path / "images"
     images.mkdir()
     for name in "abc":
@@ -26,8 +27,8 @@ def folder(tmp_path, monkeypatch):
 def read(monkeypatch):
     """The names of the files that were read."""
     names = []
-    hashed = picture_files.file_sha256
-    monkeypatch.setattr(picture_files, "file_sha256", lambda path: names.append(path.name) or hashed(path))
+    hashed = provenance.file_sha256
+    monkeypatch.setattr(provenance, "file_sha256", lambda path: names.append(path.name) or hashed(path))
     return names
 
 
@@ -59,7 +60,7 @@ def test_a_touched_file_is_read_again_to_the_same_hash(folder, read):
 
 
 def test_a_file_that_changed_just_now_is_not_remembered(folder, read, monkeypatch):
-    monkeypatch.setattr(picture_files, "LATELY_NS", 3600 * 10**9)
+    monkeypatch.setattr(provenance, "LATELY_NS", 3600 * 10**9)
     hashes(folder)
     hashes(folder)
     assert sorted(read) == ["a", "a", "b", "b", "c", "c"]

@@ -11,6 +11,7 @@ from typing import Any
 from attention_atlas import config
 from attention_atlas.config import ModelEntry, Settings
 from attention_atlas.errors import AtlasError
+from attention_atlas.files import refuse_changed_results
 from attention_atlas.inputs import controls
 from attention_atlas.inputs import shards as sharding
 from attention_atlas.inputs.causal_samples import causal_samples
@@ -19,6 +20,7 @@ from attention_atlas.inputs.picture_files import PictureFiles
 from attention_atlas.inputs.study import Study, read_study, records
 from attention_atlas.inputs.views import SEPARATOR, all_images, images_of, of_one_image
 from attention_atlas.paper import contents
+from attention_atlas.paper.contents import visible_files
 from attention_atlas.provenance import module_path
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
@@ -220,6 +222,17 @@ class Workflow:
     def strangers(self, study: str, model: str) -> list[str]:
         """Files among them that no rule makes."""
         return [str(path) for path in contents.strangers(*paper_folders(study, model))]
+
+    def refuse_strange_results(self, snakemake: Any) -> None:
+        """Refuse results that are not what their jobs wrote, and files among an analysis that no rule makes.
+
+        Once for an invocation: a job that is planned anew on a node of a cluster is beside others that write.
+        """
+        if not snakemake.is_main_process:
+            return
+        refuse_changed_results()
+        found = [path for run in self.runs for path in visible_files(Path("results/analysis", *run))]
+        contents.refuse([path for path in found if not any(rule.is_producer(str(path)) for rule in snakemake.rules)])
 
     def all_maps(self) -> list[str]:
         """The shards of every run and part."""

@@ -21,6 +21,7 @@ from attention_atlas.analysis import massive_sinks
 from attention_atlas.analysis.blocks import blocks
 from attention_atlas.analysis.steps import selected_steps
 from attention_atlas.inputs.conditions import AT_FIRST_STEP
+from attention_atlas.readers import check_attention, check_netcdf
 
 MAPS = ("attention", "value_weighted_attention")
 SINKS = "massive_dims"
@@ -107,6 +108,7 @@ def node_maps(node: xr.Dataset, steps: pd.Series, massive: massive_sinks.Massive
     means = {name: at_steps(node[name], wanted) for name in kept}
     one = np.array([own[0] if len(own) == 1 else -1 for own in chosen], dtype=np.int32)
     made = node[list(DESCRIBED)].load().assign(means).assign(sinks).assign(step=("sample", one))
+    check_attention(made["attention"], made["vision_mass"])
     return made.reset_coords(drop=True)
 
 
@@ -129,5 +131,7 @@ def reading(*paths: Path | None) -> Iterator[list[dict[str, xr.Dataset]]]:
 
     None stands for a file that was not made, which has no nodes.
     """
+    for path in filter(None, paths):
+        check_netcdf(path)
     with ExitStack() as files, dask.config.set(scheduler="synchronous"):  # the netCDF library crashes under threads
         yield [{} if path is None else store.lazy_nodes(path, files) for path in paths]

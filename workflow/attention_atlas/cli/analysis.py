@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from attention_atlas.cli.common import Log, Settings, logged, parse
+from attention_atlas.readers import check_netcdf, read_parquet
 
 Shards = Annotated[list[Path], typer.Argument(help="The shards of the run.")]
 Table = Annotated[Path, typer.Option(help="A table of the run (parquet).")]
@@ -47,6 +48,8 @@ def opened(shards: list[Path]) -> Iterator[Any]:
     from attention_atlas.store import open_shards
 
     dask.config.set(scheduler="synchronous")
+    for shard in shards:
+        check_netcdf(shard)
     tree = open_shards(shards)
     try:
         yield tree
@@ -56,12 +59,10 @@ def opened(shards: list[Path]) -> Iterator[Any]:
 
 def run_of(manifest: Path, settings: str, **tables: Path) -> Any:
     """A run from its manifest, the settings and its per-sample tables."""
-    import pandas as pd
-
     from attention_atlas.analysis.summaries import read_run
     from attention_atlas.store import manifest_of
 
-    frames = {name: pd.read_parquet(path) for name, path in tables.items()}
+    frames = {name: read_parquet(path) for name, path in tables.items()}
     return read_run(frames, manifest_of(manifest)["num_layers"], parse(settings))
 
 
@@ -82,15 +83,13 @@ def answers(
 ) -> None:
     """Find answers in what was generated and hold them against those expected. Reads the section query_types."""
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis.transcript import judged
         from attention_atlas.inputs.study import read_study
         from attention_atlas.store import write_table
 
         query_types = parse(settings)["query_types"]
         asked = read_study(study, query_types, images=()).views
-        table = judged(asked, pd.read_parquet(samples), pd.read_parquet(tokens), query_types)
+        table = judged(asked, read_parquet(samples), read_parquet(tokens), query_types)
         write_table(table, output)
         found, failed = (table["answer_found"] == 1).sum(), (table["answer_found"] < 0).sum()
         logger.info("an answer found in %d of %d samples, %d failed", found, len(table), failed)
@@ -160,8 +159,6 @@ def selected_maps(
     Reads the sections steps, pooling and query_types, and gallery and layers_page of figures.
     """
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis import selected_maps as maps
         from attention_atlas.analysis.grounding_tables import read_pooled
         from attention_atlas.inputs.study import read_study
@@ -169,7 +166,7 @@ def selected_maps(
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=()).views
-        described, judged, shown = (pd.read_parquet(path) for path in (samples, answers, table1))
+        described, judged, shown = (read_parquet(path) for path in (samples, answers, table1))
         scores = read_pooled(grounding)
         with opened(shards) as tree:
             write_tree(output, maps.selected_maps(tree, asked, described, judged, shown, scores, sections))
@@ -187,13 +184,11 @@ def step_maps(
 ) -> None:
     """The attention of every sample at its selected step, by layer and head. Reads the section steps."""
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis import step_maps as maps
         from attention_atlas.store import each_shard
 
-        described = pd.read_parquet(samples)
-        steps = maps.steps_of(described, pd.read_parquet(answers), parse(settings)["steps"]["selector"])
+        described = read_parquet(samples)
+        steps = maps.steps_of(described, read_parquet(answers), parse(settings)["steps"]["selector"])
         massive = maps.write(output, lambda: each_shard(shards), steps, scratch)
         chosen = steps["sample_id"].nunique()
         logger.info("maps of %d samples, %d without a step to select", chosen, len(described) - chosen)
@@ -249,17 +244,15 @@ def condition_summary(
 ) -> None:
     """Answers and maps under each control condition, by query. Reads steps, pooling, bands and statistics."""
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis.condition_summaries import condition_summary as summary
         from attention_atlas.store import write_table
 
         run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
         asked, judged = (
-            pd.read_parquet(controls / f"{name}.parquet") if controls else pd.read_parquet(own).iloc[:0]
+            read_parquet(controls / f"{name}.parquet") if controls else read_parquet(own).iloc[:0]
             for name, own in (("samples", samples), ("answers", answers))
         )
-        write_table(summary(run, pd.read_parquet(scores), asked, judged), output)
+        write_table(summary(run, read_parquet(scores), asked, judged), output)
         logger.info("wrote %s", output)
 
 
@@ -305,19 +298,17 @@ def heads(
     Reads the sections heads, query_types and statistics.
     """
     with logged(log) as logger:
-        import json
-
         from attention_atlas.analysis.head_tables import localising_heads
         from attention_atlas.analysis.step_maps import reading
+        from attention_atlas.files import write_json
         from attention_atlas.inputs.study import read_study
-        from attention_atlas.store import replacing, write_table
+        from attention_atlas.store import write_table
 
         sections = parse(settings, "heads", "query_types", "statistics")
         asked = read_study(study, sections["query_types"], images=()).views
         with reading(maps) as (own,):
             chosen, methods, of_heads = localising_heads(own, asked, sections)
-        with replacing(heads) as partial:
-            partial.write_text(json.dumps(chosen, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(heads, chosen)
         write_table(methods, table)
         write_table(of_heads, scores)
         logger.info("%d of %d heads chosen on %d images", len(chosen["heads"]), len(of_heads), chosen["n"])
@@ -344,8 +335,6 @@ def compare(
     Reads the sections steps, pooling, bands, statistics, tests, contrasts and query_types.
     """
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis import comparisons, grounding_summaries, shortcut, step_maps, validation
         from attention_atlas.analysis.grounding_tables import read_pooled
         from attention_atlas.analysis.hypothesis_tests import plan_of
@@ -354,8 +343,8 @@ def compare(
 
         run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
         asked = read_study(study, run.settings["query_types"], images=()).views
-        scores, controls = read_pooled(grounding), pd.read_parquet(conditions)
-        caused = pd.read_parquet(causal) if causal else None
+        scores, controls = read_pooled(grounding), read_parquet(conditions)
+        caused = read_parquet(causal) if causal else None
         legs = shortcut.observations(run, asked, controls, scores, caused)
         with step_maps.reading(maps) as (own,):
             tested = comparisons.comparisons(run, scores, own, controls, legs)
@@ -388,8 +377,6 @@ def causal(
     Reads the sections causal, pooling, statistics and tests.
     """
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis import step_maps
         from attention_atlas.analysis.causal import causal_samples, read_interventions
         from attention_atlas.analysis.causal_tables import causal_tables
@@ -397,7 +384,7 @@ def causal(
 
         sections = parse(settings, "causal", "pooling", "statistics", "tests")
         scores = read_interventions(interventions or [])
-        described, judged = pd.read_parquet(samples), pd.read_parquet(answers)
+        described, judged = read_parquet(samples), read_parquet(answers)
         with step_maps.reading(maps, generic) as (own, asked):
             per_sample = causal_samples(scores, own, asked, described, judged, sections)
         write_table(per_sample, output / "causal_samples.parquet")

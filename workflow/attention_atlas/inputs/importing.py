@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from attention_atlas.errors import AtlasError
+from attention_atlas.files import write_text
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.study import (
     MOST_PROBLEMS,
@@ -96,8 +97,8 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Write a table as CSV, its further columns after the standard ones, without `line`."""
     table = pd.DataFrame(rows).drop(columns="line", errors="ignore")
     further = [name for name in table.columns if name not in columns]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.reindex(columns=[*columns, *further]).to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    text = table.reindex(columns=[*columns, *further]).to_csv(index=False, lineterminator="\n")
+    write_text(path, text)
 
 
 def check_rows(

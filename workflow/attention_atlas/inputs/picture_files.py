@@ -5,26 +5,17 @@ own pictures in its parameters tells the same; hashes are remembered, and a file
 its times have changed.
 """
 
-import json
-import os
-import time
-from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from attention_atlas.errors import AtlasError
-from attention_atlas.provenance import file_sha256, text_sha256
+from attention_atlas.provenance import file_hashes, text_sha256
 
 MEMORY = Path("scratch", "hashes")
-# A file that changed so lately may change again within one tick of its clock, unseen: it is not remembered yet. Two
-# seconds is the coarsest clock of a file system in use (FAT).
-LATELY_NS = 2_000_000_000
 MOST_TOLD = 20
-THREADS = 8
 
 
 class PictureFiles:
@@ -61,46 +52,3 @@ class PictureFiles:
     def digest(self, names: Collection[str]) -> str:
         """One hash of pictures, by their names and contents."""
         return text_sha256({name: self._hashes[name] for name in names})[:16]
-
-
-def file_hashes(paths: Iterable[str], memory: Path) -> dict[str, str]:
-    """SHA-256 of files by path. `memory` is the file that remembers them; without it all are read."""
-    remembered = recall(memory)
-    stamps = {path: stamp(path) for path in paths}
-    unknown = [path for path, seen in stamps.items() if path not in remembered or remembered[path][0] != seen]
-    with ThreadPoolExecutor(THREADS) as threads:  # a task for each file would cost more than a small file does
-        parts = threads.map(read_all, [unknown[number::THREADS] for number in range(THREADS)])
-        read = dict(chain.from_iterable(parts))
-    hashes = {path: read.get(path) or remembered[path][1] for path in stamps}
-    before = time.time_ns() - LATELY_NS
-    settled = {path: (stamps[path], hashes[path]) for path in unknown if max(stamps[path][1:]) < before}
-    if settled:
-        remember(memory, {**remembered, **settled})
-    return hashes
-
-
-def read_all(paths: Iterable[str]) -> list[tuple[str, str]]:
-    """Files with their SHA-256."""
-    return [(path, file_sha256(Path(path))) for path in paths]
-
-
-def stamp(path: str) -> tuple[int, ...]:
-    """Size and times of a file, ns. A copy can set back the time of its content, never that of its last change."""
-    status = Path(path).stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def recall(memory: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Stamp and hash of files by path; nothing where `memory` is not there or damaged."""
-    try:
-        return {path: (tuple(seen), sha256) for path, (seen, sha256) in json.loads(memory.read_text("utf-8")).items()}
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def remember(memory: Path, hashes: dict[str, tuple[tuple[int, ...], str]]) -> None:
-    """Write the memory, never seen half-written though jobs of a cluster plan side by side."""
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    partial = memory.with_name(f".{memory.name}.{os.getpid()}")
-    partial.write_text(json.dumps(hashes), "utf-8")
-    partial.replace(memory)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
@@ -15,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.files import write_json
 from attention_atlas.inputs.answers import canonical
 from attention_atlas.inputs.images import UNREADABLE, read_image
 from attention_atlas.inputs.views import all_images, images_of, view_of, views
@@ -108,8 +108,7 @@ def write_inventory(study: Study, path: Path) -> None:
         "samples_by_query": {str(name): int(count) for name, count in by_query.items()},
         "samples_by_condition": {str(name): int(count) for name, count in by_condition.items()},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(inventory, indent=1) + "\n", encoding="utf-8")
+    write_json(path, inventory)
 
 
 def read_table(path: Path, columns: tuple[str, ...], further_columns: bool) -> tuple[pd.DataFrame, list[str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.readers import read_parquet
 
 DECIMALS = 3
 CONFIDENCE_LIMITS = ("_low", "_high")
@@ -166,10 +167,7 @@ def read_summary(path: Path, table: str) -> pd.DataFrame:
     """A summary of the analysis (parquet, full precision), its columns in the published order."""
     if not path.exists():
         raise missing_file(path)
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise AtlasError(f"{path}: cannot be read as a parquet table ({error}); remove it and run again") from None
+    frame = read_parquet(path)
     check_columns(frame.columns, table, path)
     return frame[list(COLUMNS[table])]
 

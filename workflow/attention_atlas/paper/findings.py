@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from attention_atlas.files import write_text
 from attention_atlas.paper.catalogue import FINDINGS_TABLES
 from attention_atlas.paper.columns import MEASURES, SELECTORS, read_published
 from attention_atlas.paper.tables import MISSING, SHOWN_DECIMALS, shown, shown_interval, shown_p, signed
@@ -54,8 +55,7 @@ def write_findings(output: Path, folder: Path) -> None:
         ["## Shortcuts", *bullets(shortcut_sentences(tables["shortcut"]))],
         ["## How far the verdicts can be trusted", *bullets(validation_sentences(tables))],
     ]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n\n".join("\n".join(part) for part in parts) + "\n", encoding="utf-8")
+    write_text(output, "\n\n".join("\n".join(part) for part in parts) + "\n")
 
 
 def bullets(sentences: Iterator[str]) -> list[str]:

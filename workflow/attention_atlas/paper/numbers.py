@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_atlas.errors import AtlasError
+from attention_atlas.files import write_text
 from attention_atlas.paper.catalogue import NUMBERS_TABLES
 from attention_atlas.paper.columns import COLUMNS, DECIMALS, P_VALUES, TEXT, read_published
 from attention_atlas.paper.tables import latex_text, shown, shown_interval, shown_p
@@ -45,8 +46,7 @@ def write_numbers(output: Path, tables: list[Path]) -> None:
                 )
             macros[name], sources[name] = value, source
     lines = [f"\\newcommand{{\\{name}}}{{{value}}}\n" for name, value in macros.items()]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(HEADER + "".join(lines), encoding="utf-8")
+    write_text(output, HEADER + "".join(lines))
 
 
 def macros_of(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -22,6 +22,7 @@ from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.study import BOX, OBJECT_COLUMNS, inside, read_table
 from attention_atlas.paper.style import BLUE, SMALL, axes_at
+from attention_atlas.readers import check_netcdf, open_netcdf
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DARKEST_GREY = 0.45  # black of an image below its map: the map's colours must stay readable over it
@@ -56,7 +57,8 @@ def read_selected(maps: Path, group: str, study: Path) -> list[Selected]:
     """The samples of one group of selected_maps.nc (named as its figure), with what the study holds of them."""
     if not maps.exists():
         raise AtlasError(f"{maps}: there is no such file; `snakemake tables` makes it, `dvc pull` fetches it")
-    with xr.open_datatree(maps, engine="netcdf4") as tree:
+    check_netcdf(maps)
+    with open_netcdf(maps) as tree:
         nodes = tree.children[group].children if group in tree.children else {}
         samples = {str(name): node.to_dataset().load() for name, node in nodes.items()}
     objects, problems = read_table(study / "objects.csv", OBJECT_COLUMNS, further_columns=True)

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, withStroke
 from matplotlib.typing import LineStyleType
 
+from attention_atlas.files import replacing
+
 MM_PER_INCH = 25.4
 SINGLE_COLUMN, DOUBLE_COLUMN, PAGE_HEIGHT = 85.0, 178.0, 230.0  # mm
 SMALL, NORMAL = 6.0, 7.0  # pt; nothing is smaller than 6 pt at final size
@@ -136,7 +138,6 @@ def percent(confidence: float) -> str:
 @house_style
 def save(figure: Figure, pdf: Path, png: Path, dpi: int) -> None:
     """Write a figure as PDF and PNG: the same bytes for the same figure, at its own size."""
-    for path in (pdf, png):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(pdf, format="pdf", dpi=dpi, metadata={"CreationDate": None})
-    figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
+    for path, kind, metadata in ((pdf, "pdf", {"CreationDate": None}), (png, "png", {"Software": None})):
+        with replacing(path) as partial:
+            figure.savefig(partial, format=kind, dpi=dpi, metadata=metadata)

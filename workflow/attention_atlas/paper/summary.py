@@ -1,12 +1,12 @@
 """summary.json: the headline numbers of every run, nested by study and model, as DVC's metrics."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from attention_atlas.errors import AtlasError
+from attention_atlas.files import write_json
 from attention_atlas.paper.columns import read_published
 
 TOTALS = ("samples", "failed", "no_answer")
@@ -22,8 +22,7 @@ def write_summary(output: Path, tables: list[Path]) -> None:
         if model in models:
             raise AtlasError(f"{path}: the run {study} x {model} is given twice; give each table once")
         models[model] = headlines(read_published(path, "table1"))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(output, summary, indent=2, sort_keys=True)
 
 
 def headlines(table1: pd.DataFrame) -> dict[str, Any]:

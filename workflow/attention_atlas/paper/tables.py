@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from attention_atlas.errors import AtlasError
+from attention_atlas.files import write_text
 from attention_atlas.paper.columns import (
     CONFIDENCE_LIMITS,
     DECIMALS,
@@ -59,8 +60,7 @@ def write_table(
         table = printed(name, frame, summary.parent.parent.name, summary.parent.name, confidence)
         texts |= {path: text(table) for path, text in ((markdown, as_markdown), (latex, as_latex)) if path}
     for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
 
 
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:
