@@ -8,7 +8,9 @@ from attention_atlas.paper import catalogue as paper
 
 PACKAGE = "attention_atlas"
 # They say what is allowed, tell errors, name sources and refuse damage; they decide no number.
-DECIDE_NOTHING = {"", "config", "errors", "files", "provenance", "readers", "settings_files", "attention.devices"}
+DECIDE_NOTHING = {
+    *("", "config", "errors", "files", "provenance", "readers", "seals", "settings_files", "attention.devices"),
+}
 # Read for checking alone, which can stop a step but not change its output.
 CHECKS_ALONE = {
     "extract": {"inputs.study", "inputs.answers", "attention.catalogue"},

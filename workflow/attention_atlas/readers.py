@@ -1,13 +1,10 @@
 """Readers of netCDF and parquet: a file that is damaged is refused by its name before a value of it is used.
 
 A result is compared with the hash that its job kept. Where no hash is known, as for a file that was copied from
-elsewhere, the checksums within the file are checked: of every chunk of netCDF, of every page of parquet, and of texts,
-which HDF5 keeps apart from its chunks.
+elsewhere, its seal is checked. While values are read the libraries check sums of every chunk and page too.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,21 +12,18 @@ from typing import TYPE_CHECKING, Any
 from attention_atlas.errors import AtlasError
 from attention_atlas.files import is_as_written, told
 from attention_atlas.provenance import stamp
+from attention_atlas.seals import is_sealed, is_whole
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-# Bytes that are read together, about.
-READ_BYTES = 2**25
-# The attribute of a file's root with the hash of all texts in it.
-TEXTS = "texts_sha256"
 # The attribute by which netCDF says that a variable is rounded.
 KEPT_BITS = "_QuantizeBitRoundNumberOfSignificantBits"
 # Masses are sums of fp32 weights that sum to 1 within 1e-5; damage and mistakes are far beyond this.
 MASS_TOLERANCE = 1e-3
-# Size and times of the files whose checksums held: a process checks each once.
-_sound: dict[Path, tuple[int, ...]] = {}
+# Size and times of the files whose seals held: a process checks each once.
+_whole: dict[Path, tuple[int, ...]] = {}
 
 
 @contextmanager
@@ -55,7 +49,8 @@ def read_parquet(path: Path, **options: Any) -> "pd.DataFrame":
     import pandas as pd
 
     with naming_damage(path):
-        is_as_written(path)
+        if not is_as_written(path) and is_sealed(path):
+            refuse_broken(path, is_whole(path))
         return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True, **options)
 
 
@@ -68,62 +63,17 @@ def open_netcdf(path: Path, **options: Any) -> "xr.DataTree":
 
 
 def check_netcdf(path: Path) -> None:
-    """Refuse a netCDF file that is not what its job wrote or, where that is not known, whose checksums do not hold."""
+    """Refuse a netCDF file that is not what its job wrote or, where that is not known, whose seal is broken."""
     with naming_damage(path):
-        if not is_as_written(path) and _sound.get(path.absolute()) != stamp(str(path)):
-            read_through(path)
-            _sound[path.absolute()] = stamp(str(path))
+        if not is_as_written(path) and _whole.get(path.absolute()) != stamp(str(path)):
+            refuse_broken(path, is_whole(path))
+            _whole[path.absolute()] = stamp(str(path))
 
 
-def read_through(path: Path) -> None:
-    """Read every value of a netCDF file, by which the library checks its chunks; then compare its texts."""
-    import netCDF4
-
-    with netCDF4.Dataset(path) as file:
-        file.set_auto_maskandscale(False)
-        texts: dict[str, list[str]] = {}
-        for variable in variables_of(file):
-            parts = parts_of(variable)
-            if variable.dtype is str:
-                texts[f"{variable.group().path.rstrip('/')}/{variable.name}"] = [
-                    text for part in parts for text in part.ravel().tolist()
-                ]
-            else:
-                for _ in parts:
-                    pass
-        expected = getattr(file, TEXTS, None)
-    if expected is not None and expected != texts_sha256(texts):
-        raise AtlasError(
-            f"{path} is damaged: its texts are not those that were written. Remove it, and snakemake makes it anew, or "
-            f"`dvc pull` fetches it: rm {path}"
-        )
-
-
-def variables_of(group: Any) -> Iterator[Any]:
-    """The variables of a group of a netCDF file and of all groups in it."""
-    yield from group.variables.values()
-    for inner in group.groups.values():
-        yield from variables_of(inner)
-
-
-def parts_of(variable: Any) -> Iterator[Any]:
-    """The values of a netCDF variable, whole chunks of about READ_BYTES at a time."""
-    import numpy as np
-
-    if not variable.shape:
-        yield np.asarray(variable[...])
-        return
-    chunks = variable.chunking()
-    whole = 1 if isinstance(chunks, str) else chunks[0]
-    one = max(1, variable.size // max(1, variable.shape[0])) * (8 if variable.dtype is str else variable.dtype.itemsize)
-    step = max(1, READ_BYTES // one // whole) * whole
-    for start in range(0, variable.shape[0], step):
-        yield variable[start : start + step]
-
-
-def texts_sha256(texts: Mapping[str, list[str]]) -> str:
-    """One hash of texts by the path of their variable, in the order in which they are stored."""
-    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+def refuse_broken(path: Path, whole: bool) -> None:
+    """Refuse a file whose seal does not hold."""
+    if not whole:
+        raise ValueError("its content is not that of its seal")
 
 
 def check_attention(attention: "xr.DataArray", vision_mass: "xr.DataArray") -> None:

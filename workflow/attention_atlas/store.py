@@ -25,13 +25,12 @@ from attention_atlas.provenance import file_sha256, text_sha256
 from attention_atlas.readers import (
     KEPT_BITS,
     MASS_TOLERANCE,
-    TEXTS,
     check_netcdf,
     naming_damage,
     open_netcdf,
     read_parquet,
-    texts_sha256,
 )
+from attention_atlas.seals import BLANK, append_seal, seal
 
 SCHEMA_VERSION = "1"
 ROW_CONVENTION = (
@@ -232,11 +231,9 @@ def write_tree(path: Path, tree: xr.DataTree, keep_bits: int | None = None) -> N
     """Write a tree as netCDF: the same bytes for the same values, and never seen half-written.
 
     What is lazy goes through memory part by part. What variables remember of files that they were read from is dropped:
-    a text would be cut to its old width. Every chunk has a checksum, and the texts, which HDF5 keeps apart from their
-    chunk, have a hash.
+    a text would be cut to its old width.
     """
     tree = tree.map_over_datasets(lambda dataset: with_large_ones_lazy(dataset.drop_encoding()))
-    tree.attrs[TEXTS] = texts_sha256(texts_of(tree))
     encoding = {
         node.path: {
             str(name): {**stored(values), **(rounded(keep_bits) if name in ROUNDED else {})}
@@ -248,16 +245,7 @@ def write_tree(path: Path, tree: xr.DataTree, keep_bits: int | None = None) -> N
     with replacing(path) as partial:
         tree.to_netcdf(partial, engine="netcdf4", encoding=encoding, compute=False)
         write_large(partial, tree)
-
-
-def texts_of(tree: xr.DataTree) -> dict[str, list[str]]:
-    """The texts of a tree by the path of their variable."""
-    return {
-        f"{node.path.rstrip('/')}/{name}": values.values.ravel().tolist()
-        for node in tree.subtree
-        for name, values in node.to_dataset(inherit=False).variables.items()
-        if values.dtype.kind in "OUT"
-    }
+        append_seal(partial)
 
 
 def with_small_ones_loaded(dataset: xr.Dataset) -> xr.Dataset:
@@ -329,17 +317,25 @@ def rounded(keep_bits: int | None) -> dict[str, Any]:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as parquet, never seen half-written."""
-    with replacing(path) as partial:
-        table.to_parquet(partial, index=False, write_page_checksum=True)
+    write_arrow([pa.Table.from_pandas(table, preserve_index=False)], path)
 
 
 def write_parts(parts: Iterable[pd.DataFrame], path: Path) -> None:
     """Write a table that is given part by part, at least one, as parquet; a part is in memory at a time."""
-    with replacing(path) as partial, ExitStack() as files:
-        writer = None
-        for table in map(as_arrow, parts):
-            writer = writer or files.enter_context(pq.ParquetWriter(partial, table.schema, write_page_checksum=True))
-            writer.write_table(table.cast(writer.schema))
+    write_arrow(map(as_arrow, parts), path)
+
+
+def write_arrow(parts: Iterable[pa.Table], path: Path) -> None:
+    """Write parts of a table as parquet with checksums of its pages and a seal."""
+    with replacing(path) as partial:
+        with ExitStack() as files:
+            writer = None
+            for table in parts:
+                if writer is None:
+                    writer = files.enter_context(pq.ParquetWriter(partial, table.schema, write_page_checksum=True))
+                    writer.add_key_value_metadata({"seal": BLANK})
+                writer.write_table(table.cast(writer.schema))
+        seal(partial)
 
 
 def as_arrow(table: pd.DataFrame) -> pa.Table:
@@ -505,7 +501,7 @@ def check_masses(tree: xr.DataTree, path: Path) -> None:
             raise AtlasError(
                 f"{path}: sample {node['sample'].values[sample]!r}, step {step}, layer {node['layer'].values[layer]}, "
                 f"head {head}: the masses sum to {total[place]:.4f}, where the contract says "
-                f"{1 if exists[sample, step] else 'NaN'}. The shard is damaged: remove it, and snakemake makes it anew: "
+                f"{1 if exists[sample, step] else 'NaN'}. The shard is damaged: remove it and run again: "
                 f"rm {path}"
             )
 

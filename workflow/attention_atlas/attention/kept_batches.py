@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attention_atlas import store
+from attention_atlas import seals, store
 from attention_atlas.attention.nodes import Item
 from attention_atlas.errors import AtlasError
-from attention_atlas.files import read_record, write_record, write_text
+from attention_atlas.files import write_text
 from attention_atlas.inputs.views import view_of
-from attention_atlas.provenance import file_sha256, text_sha256
+from attention_atlas.provenance import text_sha256
 
 logger = logging.getLogger(__name__)
 Nodes = Mapping[str, xr.Dataset]
@@ -59,7 +59,6 @@ class KeptBatches:
             nodes = make()
             if not last:
                 store.write_shard(path, nodes)
-                write_record(record_of(path), path.name, file_sha256(path))
             return nodes
 
         self.parts.append(path)
@@ -110,21 +109,16 @@ class KeptBatches:
             store.write_shard(output, nodes, keep_bits)
 
 
-def record_of(path: Path) -> Path:
-    """The file that keeps the hash of a batch."""
-    return path.with_suffix(".sha256")
-
-
 def is_whole(path: Path) -> bool:
     """Whether an earlier run left a batch as it wrote it; another one is removed, to be made again."""
     if not path.exists():
         return False
     try:
-        whole = read_record(record_of(path)) == file_sha256(path)
-    except (AtlasError, OSError):
+        whole = seals.is_whole(path)
+    except OSError:
         whole = False
     if not whole:
-        logger.warning("%s, a batch of an earlier run, is damaged or unfinished; it is removed and made again", path)
+        logger.warning("%s, a batch of an earlier run, is damaged; it is removed and made again", path)
         path.unlink()
     return whole
 
