@@ -5,11 +5,14 @@ and another version from git all show as a result that is not what its job wrote
 """
 
 import errno
+import gc
 import json
 import os
 import re
 import shlex
 import shutil
+import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,31 +87,53 @@ def naming_full_disk(path: Path, partial: Path | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        number = full_disk(error) or (partial is not None and partial.is_file() and failed_probe(partial))
-        if not number:
+    except AtlasError:
+        raise
+    except Exception as error:  # libraries tell it as errors of any kind
+        reason = full_disk_told(path, error)
+        if reason is None and isinstance(error, (OSError, RuntimeError)) and partial is not None and partial.is_file():
+            reason = full_disk_told(path, failed_probe(partial))
+        if reason is None:
             raise
-        raise AtlasError(f"{path} cannot be written: {FULL[number]}{room(path)}. Make room and run again") from error
+        let_go(error)
+        raise AtlasError(f"{path} cannot be written: {reason}") from error
 
 
-def full_disk(error: BaseException | None) -> int | None:
-    """The number of the error among FULL that is behind an error, if any."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return error.errno
-        error = error.__cause__ or error.__context__
+def full_disk_told(path: Path, error: BaseException | None) -> str | None:
+    """What there is to tell where no room for a file is what is behind an error; None where it is not."""
+    for one in chain(error):
+        if isinstance(one, OSError) and one.errno in FULL:
+            return f"{FULL[one.errno]}{room(path)}. Make room and run again"
     return None
 
 
-def failed_probe(partial: Path) -> int | None:
-    """The number of the error among FULL that a file meets when it grows, if any."""
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those behind it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def let_go(error: BaseException) -> None:
+    """Close the files that an error's frames hold open; that this fails on a full disk too says nothing new."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        for one in chain(error):
+            traceback.clear_frames(one.__traceback__)
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
+def failed_probe(partial: Path) -> OSError | None:
+    """The error that a file meets when it grows, if any."""
     try:
         with partial.open("ab") as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return full_disk(error)
+        return error
     return None
 
 

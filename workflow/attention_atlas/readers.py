@@ -4,6 +4,7 @@ A result is compared with the hash that its job kept. Where no hash is known, as
 elsewhere, its seal is checked. While values are read the libraries check sums of every chunk and page too.
 """
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+NETCDF = "a netCDF file"
 # The attribute by which netCDF says that a variable is rounded.
 KEPT_BITS = "_QuantizeBitRoundNumberOfSignificantBits"
 # Masses are sums of fp32 weights that sum to 1 within 1e-5; damage and mistakes are far beyond this.
@@ -27,8 +29,8 @@ _whole: dict[Path, tuple[int, ...]] = {}
 
 
 @contextmanager
-def naming_damage(path: Path) -> Iterator[None]:
-    """Tell what a library says of a damaged file by the file's name, and what to do."""
+def naming_damage(path: Path, kind: str) -> Iterator[None]:
+    """Tell what a library says of a damaged file of a kind by the file's name, and what to do."""
     try:
         yield
     except AtlasError:
@@ -39,8 +41,8 @@ def naming_damage(path: Path) -> Iterator[None]:
         raise AtlasError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # libraries of compiled code tell damage by errors of any kind
         raise AtlasError(
-            f"{path} is damaged, or not a file of its kind ({told(error)}). Remove it, and snakemake makes it anew, or "
-            f"`dvc pull` fetches it: rm {path}"
+            f"{path}: cannot be read as {kind}; it is damaged, or another file ({told(error)}). Remove it, and "
+            f"snakemake makes it anew, or `dvc pull` fetches it: {shlex.join(['rm', str(path)])}"
         ) from error
 
 
@@ -48,7 +50,7 @@ def read_parquet(path: Path, **options: Any) -> "pd.DataFrame":
     """A parquet table by options of pandas; refuses one that is damaged."""
     import pandas as pd
 
-    with naming_damage(path):
+    with naming_damage(path, "a parquet table"):
         if not is_as_written(path) and is_sealed(path):
             refuse_broken(path, is_whole(path))
         return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True, **options)
@@ -58,13 +60,13 @@ def open_netcdf(path: Path, **options: Any) -> "xr.DataTree":
     """A netCDF file as a tree by options of xarray; refuses one whose structure is damaged."""
     import xarray as xr
 
-    with naming_damage(path):
+    with naming_damage(path, NETCDF):
         return xr.open_datatree(path, engine="netcdf4", **options)
 
 
 def check_netcdf(path: Path) -> None:
     """Refuse a netCDF file that is not what its job wrote or, where that is not known, whose seal is broken."""
-    with naming_damage(path):
+    with naming_damage(path, NETCDF):
         if not is_as_written(path) and _whole.get(path.absolute()) != stamp(str(path)):
             refuse_broken(path, is_whole(path))
             _whole[path.absolute()] = stamp(str(path))
@@ -85,7 +87,7 @@ def check_attention(attention: "xr.DataArray", vision_mass: "xr.DataArray") -> N
     wrong = ~np.isclose(total.values, vision_mass.values, rtol=0, atol=tolerance, equal_nan=True)
     if wrong.any():
         first = {dim: int(place) for dim, place in zip(vision_mass.dims, np.argwhere(wrong)[0], strict=True)}
-        name = attention["sample"].values[first.pop("sample")] if "sample" in first else ""
+        name = str(attention["sample"].values[first.pop("sample")])
         raise AtlasError(
             f"sample {name!r}, {', '.join(f'{dim} {place}' for dim, place in first.items())}: the weights sum to "
             f"{total.values[wrong][0]:.4f}, the mass on vision tokens is {vision_mass.values[wrong][0]:.4f}. Its shard "

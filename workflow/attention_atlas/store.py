@@ -25,6 +25,7 @@ from attention_atlas.provenance import file_sha256, text_sha256
 from attention_atlas.readers import (
     KEPT_BITS,
     MASS_TOLERANCE,
+    NETCDF,
     check_netcdf,
     naming_damage,
     open_netcdf,
@@ -401,8 +402,8 @@ def manifest_of(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise AtlasError(f"{path} is not there: is this a run? Make it with `snakemake --cores all` or `dvc pull`.")
     cure = f"Remove it, and snakemake makes it anew, or `dvc pull` fetches it: rm {path}"
-    is_as_written(path)
     manifest = read_json(path, cure)
+    is_as_written(path)
     content = dict(manifest) if isinstance(manifest, dict) else {}
     sha256 = content.pop("sha256", None)
     shards = content.get("shards")
@@ -480,7 +481,7 @@ def each_shard(paths: Iterable[Path]) -> Iterator[xr.DataTree]:
     for path in paths:
         check_netcdf(path)
         with open_file(path, cache=False) as tree:
-            with naming_damage(path):
+            with naming_damage(path, NETCDF):
                 check_masses(tree, path)
             yield tree
 
@@ -498,11 +499,11 @@ def check_masses(tree: xr.DataTree, path: Path) -> None:
         wrong |= unknown.any(axis=0) & ~unknown.all(axis=0)
         if wrong.any():
             sample, step, layer, head = place = tuple(np.argwhere(wrong)[0])
+            name, where = str(node["sample"].values[sample]), node["layer"].values[layer]
             raise AtlasError(
-                f"{path}: sample {node['sample'].values[sample]!r}, step {step}, layer {node['layer'].values[layer]}, "
-                f"head {head}: the masses sum to {total[place]:.4f}, where the contract says "
-                f"{1 if exists[sample, step] else 'NaN'}. The shard is damaged: remove it and run again: "
-                f"rm {path}"
+                f"{path}: sample {name!r}, step {step}, layer {where}, head {head}: the masses sum to "
+                f"{total[place]:.4f}, where the contract says {1 if exists[sample, step, 0, 0] else 'NaN'}. The shard is "
+                f"damaged: remove it and run again: {shlex.join(['rm', str(path)])}"
             )
 
 
