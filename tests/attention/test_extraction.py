@@ -804,6 +804,23 @@ def test_an_interrupted_shard_goes_on_with_the_bytes_of_an_uninterrupted_one(who
     assert interrupted.kept == []
 
 
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_a_damaged_batch_is_dropped_and_made_again(whole, interrupted, calls, caplog, place):
+    (kept,) = interrupted.kept
+    content = bytearray(kept.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 1
+    kept.write_bytes(content)
+    assert interrupted().read_bytes() == whole.path.read_bytes()
+    assert sum(map(len, calls.batches)) == 6
+    assert f"{kept}, a batch of an earlier run, is damaged; it is removed and made again" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_a_batch_that_is_no_batch_is_dropped_and_made_again(whole, interrupted, content):
+    interrupted.kept[0].write_bytes(content)
+    assert interrupted().read_bytes() == whole.path.read_bytes()
+
+
 def test_an_interruption_within_an_image_goes_on_too(extract, calls):
     calls.fail = interrupt_at("square_2-q1")
     with pytest.raises(KeyboardInterrupt):

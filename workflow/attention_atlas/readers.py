@@ -82,7 +82,7 @@ def check_attention(attention: "xr.DataArray", vision_mass: "xr.DataArray") -> N
     """Refuse maps that do not sum to their mass on vision tokens, up to their rounding."""
     import numpy as np
 
-    total = attention.sum(("row", "col"), skipna=False, dtype="float64").transpose(*vision_mass.dims)
+    total = attention.sum(("row", "col"), skipna=False).transpose(*vision_mass.dims)
     tolerance = MASS_TOLERANCE + (2.0 ** -attention.attrs[KEPT_BITS] if KEPT_BITS in attention.attrs else 0)
     wrong = ~np.isclose(total.values, vision_mass.values, rtol=0, atol=tolerance, equal_nan=True)
     if wrong.any():

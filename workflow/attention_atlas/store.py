@@ -502,8 +502,8 @@ def check_masses(tree: xr.DataTree, path: Path) -> None:
             name, where = str(node["sample"].values[sample]), node["layer"].values[layer]
             raise AtlasError(
                 f"{path}: sample {name!r}, step {step}, layer {where}, head {head}: the masses sum to "
-                f"{total[place]:.4f}, where the contract says {1 if exists[sample, step, 0, 0] else 'NaN'}. The shard is "
-                f"damaged: remove it and run again: {shlex.join(['rm', str(path)])}"
+                f"{total[place]:.4f}, where the contract says {1 if exists[sample, step, 0, 0] else 'NaN'}. "
+                f"The shard is damaged: remove it and run again: {shlex.join(['rm', str(path)])}"
             )
 
 
