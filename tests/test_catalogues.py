@@ -10,6 +10,7 @@ PACKAGE = "attention_atlas"
 # They say what is allowed, tell errors, name sources and refuse damage; they decide no number.
 DECIDE_NOTHING = {
     *("", "config", "errors", "files", "provenance", "readers", "seals", "settings_files", "attention.devices"),
+    "analysis.table_columns",
 }
 # Read for checking alone, which can stop a step but not change its output.
 CHECKS_ALONE = {

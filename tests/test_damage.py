@@ -49,9 +49,10 @@ def table():
     return pd.DataFrame(
         {
             "sample_id": pd.Categorical([f"sample {number // 20}" for number in range(rows)]),
-            "map": pd.Categorical(["raw", "pooled", "max"] * (rows // 3)),
-            "text": [f"text {number % 7}" for number in range(rows)],
-            "step": np.arange(rows, dtype="int32"),
+            "map": pd.Categorical(["max", "mean", "head 3"] * (rows // 3)),
+            "correction": [f"text {number % 7}" for number in range(rows)],
+            "score": pd.Categorical(["auroc"] * rows),
+            "layer": np.arange(rows, dtype="int32"),
             "value": np.random.default_rng(0).random(rows),
         }
     )
@@ -210,6 +211,37 @@ def test_chunks_lie_where_they_lie_whatever_was_read_before(tmp_path):
         store.write_shard(tmp_path / f"{number}.nc", large)
     netCDF4.set_chunk_cache(*before)
     assert (tmp_path / "0.nc").read_bytes() == (tmp_path / "1.nc").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda table: table.drop(columns=["score", "value"]), "it has no column 'score', it has no column 'value'"),
+        (lambda table: table.assign(value="x"), "its column 'value' is of str"),
+        (lambda table: table.assign(score=1), "its column 'score' is of int64"),
+    ],
+)
+def test_a_whole_table_of_another_kind_is_refused_in_one_sentence(tmp_path, change, told):
+    path = tmp_path / "table.parquet"
+    store.write_table(change(table()), path)
+    with pytest.raises(AtlasError, match=rf"^{path} is not the table that is wanted: {told}\. .*rm {path}$"):
+        read_pooled(path)
+
+
+def test_a_table_without_rows_may_be_of_any_types(tmp_path):
+    store.write_table(table().iloc[:0].astype(object), tmp_path / "table.parquet")
+    assert len(readers.read_parquet(tmp_path / "table.parquet", ["map"], ["layer", "value"])) == 0
+
+
+def test_whole_maps_of_another_kind_are_refused_in_one_sentence(tmp_path):
+    path = tmp_path / "maps.nc"
+    store.write_tree(path, xr.DataTree.from_dict({"/gallery/0": xr.Dataset({"map": ("row", [1.0])})}))
+    with pytest.raises(AtlasError, match=rf"^{path}, group /gallery/0, breaks the dataset contract:"):
+        of_shards(path)
+    with pytest.raises(AtlasError, match=rf"^{path} does not hold step maps: group /gallery/0 has no "):
+        of_step_maps(path)
+    with pytest.raises(AtlasError, match=rf"^{path} does not hold selected maps: '0' has no entropy\. "):
+        read_selected(path, "gallery", tmp_path)
 
 
 # Runs and their manifests

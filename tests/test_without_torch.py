@@ -180,7 +180,10 @@ def test_nothing_else_is_written_and_nothing_half_written_stays(ran, project):
     made = {str(path.relative_to(project)) for path in project.glob("results/*/**/*") if path.is_file()}
     told = {name for _, files, _ in ran for name in files}
     attention = {name for name in made if name.startswith("results/attention/")}
-    assert made - attention == told - {"results/summary.json"}
+    records = {name for name in made if name.startswith("results/written/")}
+    assert made - attention - records == told - {"results/summary.json"}
+    recorded = {name.replace("/written/", "/").removesuffix(".sha256") for name in records}
+    assert recorded == told | attention - {"results/attention/given/000.parquet"}
     assert {name.rpartition("/")[2] for name in attention} == {"000.nc", "001.nc", "manifest.json"}
 
 

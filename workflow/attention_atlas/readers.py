@@ -5,7 +5,7 @@ elsewhere, its seal is checked. While values are read the libraries check sums o
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,19 +41,35 @@ def naming_damage(path: Path, kind: str) -> Iterator[None]:
         raise AtlasError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # libraries of compiled code tell damage by errors of any kind
         raise AtlasError(
-            f"{path}: cannot be read as {kind}; it is damaged, or another file ({told(error)}). Remove it, and "
-            f"snakemake makes it anew, or `dvc pull` fetches it: {shlex.join(['rm', str(path)])}"
+            f"{path}: cannot be read as {kind}; it is damaged, or another file ({told(error)}). {cure(path)}"
         ) from error
 
 
-def read_parquet(path: Path, **options: Any) -> "pd.DataFrame":
-    """A parquet table by options of pandas; refuses one that is damaged."""
+def cure(path: Path) -> str:
+    """What to do about a file that is not what it should be."""
+    return f"Remove it, and snakemake makes it anew, or `dvc pull` fetches it: {shlex.join(['rm', str(path)])}"
+
+
+def read_parquet(
+    path: Path, texts: Collection[str] = (), numbers: Collection[str] = (), **options: Any
+) -> "pd.DataFrame":
+    """A parquet table by options of pandas; refuses one that is damaged, or lacks a column of these."""
     import pandas as pd
 
     with naming_damage(path, "a parquet table"):
         if not is_as_written(path) and is_sealed(path):
-            refuse_broken(path, is_whole(path))
-        return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True, **options)
+            refuse_broken(is_whole(path))
+        table = pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True, **options)
+    missing = [name for name in (*texts, *numbers) if name not in table]
+    is_number = {name: pd.api.types.is_numeric_dtype(table[name]) for name in table}
+    wanted = {**dict.fromkeys(texts, False), **dict.fromkeys(numbers, True)}
+    # A table without rows may say nothing of its types.
+    others = [name for name, number in wanted.items() if len(table) and is_number.get(name, number) != number]
+    if missing or others:
+        problems = [f"it has no column {name!r}" for name in missing]
+        problems += [f"its column {name!r} is of {table[name].dtype}" for name in others]
+        raise AtlasError(f"{path} is not the table that is wanted: {', '.join(problems)}. {cure(path)}")
+    return table
 
 
 def open_netcdf(path: Path, **options: Any) -> "xr.DataTree":
@@ -68,14 +84,14 @@ def check_netcdf(path: Path) -> None:
     """Refuse a netCDF file that is not what its job wrote or, where that is not known, whose seal is broken."""
     with naming_damage(path, NETCDF):
         if not is_as_written(path) and _whole.get(path.absolute()) != stamp(str(path)):
-            refuse_broken(path, is_whole(path))
+            refuse_broken(is_whole(path))
             _whole[path.absolute()] = stamp(str(path))
 
 
-def refuse_broken(path: Path, whole: bool) -> None:
+def refuse_broken(whole: bool) -> None:
     """Refuse a file whose seal does not hold."""
     if not whole:
-        raise ValueError("its content is not that of its seal")
+        raise ValueError("its content is not that of its seal, or it has none")
 
 
 def check_attention(attention: "xr.DataArray", vision_mass: "xr.DataArray") -> None:

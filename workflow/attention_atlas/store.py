@@ -25,9 +25,8 @@ from attention_atlas.provenance import file_sha256, text_sha256
 from attention_atlas.readers import (
     KEPT_BITS,
     MASS_TOLERANCE,
-    NETCDF,
     check_netcdf,
-    naming_damage,
+    cure,
     open_netcdf,
     read_parquet,
 )
@@ -401,18 +400,17 @@ def manifest_of(path: Path) -> dict[str, Any]:
     """The content of a run's manifest; refuses one that is damaged."""
     if not path.exists():
         raise AtlasError(f"{path} is not there: is this a run? Make it with `snakemake --cores all` or `dvc pull`.")
-    cure = f"Remove it, and snakemake makes it anew, or `dvc pull` fetches it: rm {path}"
-    manifest = read_json(path, cure)
+    manifest = read_json(path, cure(path))
     is_as_written(path)
     content = dict(manifest) if isinstance(manifest, dict) else {}
     sha256 = content.pop("sha256", None)
     shards = content.get("shards")
     if not isinstance(shards, dict) or not shards or not all(map(is_shard, shards.items())):
-        raise AtlasError(f"{path} is not a manifest: it lists no shards with their hashes. {cure}")
+        raise AtlasError(f"{path} is not a manifest: it lists no shards with their hashes. {cure(path)}")
     if not isinstance(content.get("num_layers"), int):
-        raise AtlasError(f"{path} is not a manifest: it does not tell the number of layers, num_layers. {cure}")
+        raise AtlasError(f"{path} is not a manifest: it does not tell the number of layers, num_layers. {cure(path)}")
     if sha256 is not None and sha256 != text_sha256(content):
-        raise AtlasError(f"{path} is damaged: it is not what was written. {cure}")
+        raise AtlasError(f"{path} is damaged: it is not what was written. {cure(path)}")
     return manifest
 
 
@@ -481,8 +479,9 @@ def each_shard(paths: Iterable[Path]) -> Iterator[xr.DataTree]:
     for path in paths:
         check_netcdf(path)
         with open_file(path, cache=False) as tree:
-            with naming_damage(path, NETCDF):
-                check_masses(tree, path)
+            for leaf in tree.leaves:
+                validate(leaf.to_dataset(), f"{path}, group {leaf.path},")
+            check_masses(tree, path)
             yield tree
 
 
@@ -552,7 +551,9 @@ def open_run(folder: str | Path) -> xr.DataTree:
         )
     tree = open_shards(folder / name for name in names)
     answers = answers_path(folder)
-    return with_answers(tree, read_parquet(answers)) if answers.exists() else tree
+    if not answers.exists():
+        return tree
+    return with_answers(tree, read_parquet(answers, ["sample_id"], ["answer_step", "answer_last_step", "correct"]))
 
 
 def answers_path(folder: Path) -> Path:

@@ -17,8 +17,8 @@ from scipy import stats
 from attention_atlas.analysis.blocks import image_blocks
 from attention_atlas.analysis.corrected_maps import image_totals, of_condition, pooled_maps, sample_bias
 from attention_atlas.analysis.corrections import ImageTotals
+from attention_atlas.analysis.table_columns import read_table
 from attention_atlas.errors import AtlasError, nearest
-from attention_atlas.readers import read_parquet
 
 KINDS = (
     *("none", "occlusion", "knockout", "deletion", "deletion_random", "insertion", "insertion_random"),
@@ -108,7 +108,7 @@ def curve(own: Effects, check: str, order: str, causal: Mapping[str, Any]) -> np
 
 def read_interventions(paths: Iterable[Path]) -> pd.DataFrame:
     """The interventions of a run's shards as one table; without rows where no sample was perturbed."""
-    tables = [read_parquet(path) for path in paths]
+    tables = [read_table("interventions", path) for path in paths]
     return pd.concat([pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS), *tables], ignore_index=True)
 
 

@@ -12,10 +12,10 @@ from attention_atlas.analysis import corrected_maps, corrections, grounding
 from attention_atlas.analysis.blocks import blocks, image_blocks
 from attention_atlas.analysis.pooling import HEAD_POOLINGS
 from attention_atlas.analysis.rows import joined, long_table
+from attention_atlas.analysis.table_columns import read_table
 from attention_atlas.analysis.targets import covers
 from attention_atlas.inputs.conditions import RANDOM_WEIGHTS, source_of
 from attention_atlas.inputs.study import Study
-from attention_atlas.readers import read_parquet
 
 WIDE_KEYS = ["sample_id", "layer", "map", "correction"]
 CORRECTIONS = ("raw", "without_sinks", "without_massive", "relative", "value_weighted")
@@ -59,7 +59,7 @@ def grounding_parts(
 
 def read_pooled(path: Path) -> pd.DataFrame:
     """The rows of a grounding table that are of no single head, by which a large model's table is small."""
-    return read_parquet(path, filters=[("map", "in", POOLED_MAPS)])
+    return read_table("grounding", path, filters=[("map", "in", POOLED_MAPS)])
 
 
 def node_parts(

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from attention_atlas.analysis.table_columns import read_table
 from attention_atlas.cli.common import Log, Settings, logged, parse
-from attention_atlas.readers import check_netcdf, read_parquet
+from attention_atlas.readers import check_netcdf
 
 Shards = Annotated[list[Path], typer.Argument(help="The shards of the run.")]
 Table = Annotated[Path, typer.Option(help="A table of the run (parquet).")]
@@ -62,7 +63,7 @@ def run_of(manifest: Path, settings: str, **tables: Path) -> Any:
     from attention_atlas.analysis.summaries import read_run
     from attention_atlas.store import manifest_of
 
-    frames = {name: read_parquet(path) for name, path in tables.items()}
+    frames = {name: read_table(name, path) for name, path in tables.items()}
     return read_run(frames, manifest_of(manifest)["num_layers"], parse(settings))
 
 
@@ -89,7 +90,7 @@ def answers(
 
         query_types = parse(settings)["query_types"]
         asked = read_study(study, query_types, images=()).views
-        table = judged(asked, read_parquet(samples), read_parquet(tokens), query_types)
+        table = judged(asked, read_table("samples", samples), read_table("tokens", tokens), query_types)
         write_table(table, output)
         found, failed = (table["answer_found"] == 1).sum(), (table["answer_found"] < 0).sum()
         logger.info("an answer found in %d of %d samples, %d failed", found, len(table), failed)
@@ -166,7 +167,9 @@ def selected_maps(
 
         sections = parse(settings)
         asked = read_study(study, sections["query_types"], images=()).views
-        described, judged, shown = (read_parquet(path) for path in (samples, answers, table1))
+        described, judged, shown = (
+            read_table(name, path) for name, path in (("samples", samples), ("answers", answers), ("table1", table1))
+        )
         scores = read_pooled(grounding)
         with opened(shards) as tree:
             write_tree(output, maps.selected_maps(tree, asked, described, judged, shown, scores, sections))
@@ -187,8 +190,8 @@ def step_maps(
         from attention_atlas.analysis import step_maps as maps
         from attention_atlas.store import each_shard
 
-        described = read_parquet(samples)
-        steps = maps.steps_of(described, read_parquet(answers), parse(settings)["steps"]["selector"])
+        described = read_table("samples", samples)
+        steps = maps.steps_of(described, read_table("answers", answers), parse(settings)["steps"]["selector"])
         massive = maps.write(output, lambda: each_shard(shards), steps, scratch)
         chosen = steps["sample_id"].nunique()
         logger.info("maps of %d samples, %d without a step to select", chosen, len(described) - chosen)
@@ -249,10 +252,10 @@ def condition_summary(
 
         run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
         asked, judged = (
-            read_parquet(controls / f"{name}.parquet") if controls else read_parquet(own).iloc[:0]
+            read_table(name, controls / f"{name}.parquet") if controls else read_table(name, own).iloc[:0]
             for name, own in (("samples", samples), ("answers", answers))
         )
-        write_table(summary(run, read_parquet(scores), asked, judged), output)
+        write_table(summary(run, read_table("conditions", scores), asked, judged), output)
         logger.info("wrote %s", output)
 
 
@@ -343,8 +346,8 @@ def compare(
 
         run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
         asked = read_study(study, run.settings["query_types"], images=()).views
-        scores, controls = read_pooled(grounding), read_parquet(conditions)
-        caused = read_parquet(causal) if causal else None
+        scores, controls = read_pooled(grounding), read_table("conditions", conditions)
+        caused = read_table("causal_samples", causal) if causal else None
         legs = shortcut.observations(run, asked, controls, scores, caused)
         with step_maps.reading(maps) as (own,):
             tested = comparisons.comparisons(run, scores, own, controls, legs)
@@ -384,7 +387,7 @@ def causal(
 
         sections = parse(settings, "causal", "pooling", "statistics", "tests")
         scores = read_interventions(interventions or [])
-        described, judged = read_parquet(samples), read_parquet(answers)
+        described, judged = read_table("samples", samples), read_table("answers", answers)
         with step_maps.reading(maps, generic) as (own, asked):
             per_sample = causal_samples(scores, own, asked, described, judged, sections)
         write_table(per_sample, output / "causal_samples.parquet")

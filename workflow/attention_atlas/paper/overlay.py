@@ -22,7 +22,7 @@ from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.study import BOX, OBJECT_COLUMNS, inside, read_table
 from attention_atlas.paper.style import BLUE, SMALL, axes_at
-from attention_atlas.readers import check_netcdf, open_netcdf
+from attention_atlas.readers import check_netcdf, cure, open_netcdf
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DARKEST_GREY = 0.45  # black of an image below its map: the map's colours must stay readable over it
@@ -61,6 +61,12 @@ def read_selected(maps: Path, group: str, study: Path) -> list[Selected]:
     with open_netcdf(maps) as tree:
         nodes = tree.children[group].children if group in tree.children else {}
         samples = {str(name): node.to_dataset().load() for name, node in nodes.items()}
+    for name, dataset in samples.items():
+        missing = [part for part in ("map", "entropy", "row_edge", "col_edge", "layer") if part not in dataset]
+        if missing or "image" not in dataset.attrs:
+            raise AtlasError(
+                f"{maps} does not hold selected maps: {name!r} has no {(*missing, 'image')[0]}. {cure(maps)}"
+            )
     objects, problems = read_table(study / "objects.csv", OBJECT_COLUMNS, further_columns=True)
     if problems:
         raise AtlasError("\n  ".join([f"{study}: {len(problems)} problem(s)", *problems]))
