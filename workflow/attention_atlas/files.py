@@ -237,6 +237,6 @@ def changed(paths: list[Path]) -> str:
     command = shlex.join(["rm", *map(str, paths[:MOST_TOLD])])
     return (
         f"{', '.join(map(str, paths[:MOST_TOLD]))}{more}: not what the job that made it wrote (damaged, edited, or of "
-        f"another version). Remove it, and snakemake makes it anew; `dvc checkout`, for tables `git checkout`, brings back "
-        f"what was last committed: {command}"
+        "another version). Remove it, and snakemake makes it anew; or bring back what was last committed, by "
+        f"`dvc checkout`, tables by `git checkout`: {command}"
     )
