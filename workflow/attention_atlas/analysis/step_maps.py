@@ -139,9 +139,9 @@ def reading(*paths: Path | None) -> Iterator[list[dict[str, xr.Dataset]]]:
 
 
 def checked(path: Path, nodes: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-    """The nodes of a file; refuses one that does not hold step maps."""
+    """The nodes of a file; refuses one that does not hold step maps. Without any map its root is all there is."""
     for name, node in nodes.items():
         missing = [part for part in (*DESCRIBED, "attention", "vision_mass", "sample", "layer") if part not in node]
-        if missing:
+        if missing and node.variables:
             raise AtlasError(f"{path} does not hold step maps: group /{name} has no {', '.join(missing)}. {cure(path)}")
     return nodes
