@@ -3,7 +3,15 @@
 from attention_atlas.analysis import catalogue as analysis
 from attention_atlas.attention import catalogue as attention
 from attention_atlas.paper import catalogue as paper
-from attention_atlas.wiring import Workflow, folders, modules, option
+from attention_atlas.wiring import (
+    Workflow,
+    check_config_files,
+    folders,
+    modules,
+    option,
+)
+
+check_config_files(workflow.configfiles)
 
 
 configfile: "config/config.yaml"

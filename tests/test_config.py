@@ -221,9 +221,22 @@ def test_whole_matrices_need_the_samples_they_are_of():
 
 
 def test_a_spelling_of_two_answers_is_refused_in_any_case():
-    answers = {"yes": ["Sure"], "no": ["sure"]}
-    told = only_problem(Settings, {"runs": RUNS, "query_types": {"recognition": {"answers": answers}}})
-    assert told == "query_types.recognition.answers: 'sure' is a spelling of both 'yes' and 'no'"
+    def told(answers):
+        return only_problem(Settings, {"runs": RUNS, "query_types": {"recognition": {"answers": answers}}})
+
+    here = "query_types.recognition.answers"
+    assert told({"yes": ["sure"], "no": ["sure"]}) == f"{here}: 'sure' is a spelling of both 'yes' and 'no'"
+    for first, second in (
+        ("Sure", "sure"),
+        ("Stra\u00dfe", "STRASSE"),
+        ("\u00e9", "e\u0301"),
+        ("a b", "A\u2011B"),
+        ("３", "3"),
+    ):
+        assert told({"yes": [first], "no": [second]}) == (
+            f"{here}: {second!r} of 'no' reads the same as {first!r} of 'yes'; leave one out"
+        )
+    assert told({"yes": ["\u200b"]}) == f"{here}: '\\u200b' of 'yes': a spelling needs a character to be found by"
 
 
 def test_yaml_that_turns_yes_into_true_is_told_so(tmp_path):
@@ -300,7 +313,7 @@ def test_a_file_that_holds_no_settings_is_refused_by_its_name(tmp_path, text, to
 
 
 def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
-    with pytest.raises(AtlasError, match=r"none.yaml is not there"):
+    with pytest.raises(AtlasError, match=r"none.yaml: is not there"):
         load_models(tmp_path / "none.yaml")
 
 

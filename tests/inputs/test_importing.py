@@ -357,7 +357,7 @@ def test_a_queries_file_is_refused_with_the_entry_and_the_nearest_name(make, que
         (coco_of([annotation(9, 18, [0, 0, 1, 1])]), "annotations.0: image_id 9 is no id of images"),
         (coco_of([annotation(1, 9, [0, 0, 1, 1])]), "annotations.0: category_id 9 is no id of categories"),
         (coco_of([annotation(1, 18, [0, 0, 1])]), "annotations.0.bbox"),
-        (coco_of([annotation(1, 18, [0, 0, 1, float("nan")])]), "annotations.0.bbox.3"),
+        (coco_of([annotation(1, 18, [0, 0, 1, float("nan")])]), "NaN is no JSON number (line 1 column "),
         (coco_of(images=[{**coco_of()["images"][0], "id": k} for k in (1, 2)]), "file_name 'a.png' occurs 2 times"),
         (coco_of([annotation(1, 18, [0, 0, 1, 1], id=5, segmentation=[[0, 0, 1]])]), "annotation 5 of 'a.png'"),
         (coco_of(images=[{**coco_of()["images"][0], "width": 21}], annotations=()), "'a.png' is 20 x 10 px"),

@@ -21,6 +21,7 @@ from attention_atlas.inputs.views import SEPARATOR, all_images, images_of, of_on
 from attention_atlas.paper import contents
 from attention_atlas.provenance import module_path
 
+CONFIG = Path("config/config.yaml")
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt")
 
 
@@ -257,6 +258,16 @@ def folders(paths: Iterable[str]) -> list[str]:
 def paper_folders(study: str, model: str) -> tuple[Path, Path]:
     """Where the tables and the figures of a run are."""
     return Path("results/paper/tables", study, model), Path("results/paper/figures", study, model)
+
+
+def check_config_files(given: Iterable[Path | str]) -> None:
+    """Refuse files of settings that hold a setting twice, or what YAML reads as something else than it says.
+
+    `given` are the files that Snakemake was told of, beside the project's. It reads them itself, and passes over both.
+    """
+    files = [Path(path) for path in given]
+    for path in dict.fromkeys([*files, *([CONFIG] if CONFIG.exists() or not files else [])]):
+        config.read_yaml(path)
 
 
 def settings_of(given: Mapping[str, Any]) -> Settings:

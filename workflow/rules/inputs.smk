@@ -10,7 +10,16 @@ rule check_study:
         samples="data/{study}/samples.csv",
         objects="data/{study}/objects.csv",
         images=lambda w: ancient(atlas.images(w.study)),
-        code=modules(["inputs.study", "inputs.images", "inputs.answers"]),
+        code=modules(
+            [
+                "inputs.study",
+                "inputs.images",
+                "inputs.answers",
+                "inputs.phrasing",
+                "folding",
+                "reading",
+            ]
+        ),
     output:
         "results/attention/{study}/study.json",
     log:

@@ -11,10 +11,12 @@ class Step:
     settings: tuple[str, ...] = ()
 
 
+# What finds answers in texts.
+ANSWERS = ("folding", "inputs.answers", "inputs.phrasing")
 STEPS = {
     "transcript": Step(("analysis.transcript", "analysis.rows", "store")),
     "answers": Step(
-        ("analysis.transcript", "inputs.answers", "inputs.conditions", "inputs.study", "inputs.views"), ("query_types",)
+        ("analysis.transcript", *ANSWERS, "inputs.conditions", "inputs.study", "inputs.views"), ("query_types",)
     ),
     "step_maps": Step(
         (
@@ -73,7 +75,7 @@ STEPS = {
             *("analysis.comparisons", "analysis.contrasts", "analysis.hypothesis_tests", "analysis.validation"),
             *("analysis.arms", "analysis.distances", "analysis.planes", "analysis.shortcut", "analysis.conditions"),
             *("analysis.grounding_summaries", "analysis.grounding_tables", "analysis.corrected_maps"),
-            *("analysis.corrections", "analysis.focus", "analysis.pooling", "inputs.answers", "inputs.study"),
+            *("analysis.corrections", "analysis.focus", "analysis.pooling", *ANSWERS, "inputs.study"),
             "inputs.views",
             *("analysis.summaries", "analysis.bands", "analysis.statistics", "analysis.steps"),
         ),

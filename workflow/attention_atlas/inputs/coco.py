@@ -1,7 +1,6 @@
 """Annotations in the COCO format as an imported study (https://cocodataset.org/#format-data)."""
 
 import io
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from attention_atlas.inputs.importing import ImportedStudy, Row, check_rows, in_
 from attention_atlas.inputs.query_templates import AnnotatedImage, AnnotatedObject, Template, ask, check_templates
 from attention_atlas.inputs.segmentations import mask_of
 from attention_atlas.inputs.study import BOX
+from attention_atlas.reading import parse_json, read_text
 
 SPLITS = ("select", "evaluate")
 COLOUR_NAMES = ("colour", "color")
@@ -126,12 +126,7 @@ def import_coco(
 
 def read_coco(path: Path) -> Coco:
     """A COCO file of boxes, every problem listed."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise AtlasError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise AtlasError(f"{path}: is not JSON ({error})") from None
+    content = parse_json(read_text(path), path)
     if not isinstance(content, dict):
         raise AtlasError(f"{path}: must hold a mapping with images, annotations and categories; it holds a list")
     try:

@@ -4,7 +4,7 @@ import filecmp
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from attention_atlas.inputs.study import (
     check_targets,
     inside,
 )
+from attention_atlas.reading import control_character, other_form, shown
 
 Row = dict[str, Any]
 
@@ -112,10 +113,21 @@ def check_rows(
     sample_table = pd.DataFrame(samples, columns=[*SAMPLE_COLUMNS, "line"])
     object_table = pd.DataFrame(objects, columns=[*OBJECT_COLUMNS, "line"])
     return [
+        *odd_characters(samples_path, samples),
+        *odd_characters(objects_path, objects),
         *check_samples(samples_path, sample_table, query_types),
         *check_targets(samples_path, sample_table, object_table),
         *check_objects(objects_path, object_table, sizes),
     ]
+
+
+def odd_characters(path: Path, rows: Iterable[Row]) -> Iterator[str]:
+    """Texts with characters that the table could not be read back with."""
+    for row in rows:
+        for name, value in row.items():
+            odd = control_character(value) if isinstance(value, str) else None
+            if odd is not None:
+                yield f"{path}, line {row['line']}: {name} {shown(value)} holds the character {odd!r}; take it out"
 
 
 def sizes_of(images: Path, names: Mapping[str, str]) -> tuple[dict[str, tuple[int, int]], list[str]]:
@@ -125,7 +137,7 @@ def sizes_of(images: Path, names: Mapping[str, str]) -> tuple[dict[str, tuple[in
         try:
             sizes[name] = read_image(inside(images, name)).size
         except AtlasError as error:
-            problems.append(f"{here}: image {name!r}: {error}")
+            problems.append(f"{here}: image {name!r}: {error}{other_form(images / name)}")
     return sizes, problems
 
 

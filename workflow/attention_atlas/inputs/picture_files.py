@@ -18,6 +18,7 @@ import pandas as pd
 
 from attention_atlas.errors import AtlasError
 from attention_atlas.provenance import file_sha256, text_sha256
+from attention_atlas.reading import other_form
 
 MEMORY = Path("scratch", "hashes")
 # A file that changed so lately may change again within one tick of its clock, unseen: it is not remembered yet. Two
@@ -37,7 +38,7 @@ class PictureFiles:
     @cached_property
     def _missing(self) -> dict[str, str]:
         paths = {name: self.folder / name for name in sorted(self._lines, key=self._lines.__getitem__)}
-        return {name: f"line {self._lines[name]}: {path}" for name, path in paths.items() if not path.is_file()}
+        return {name: f"line {self._lines[name]}: {path}" for name, path in paths.items() if not is_file(path)}
 
     @cached_property
     def _hashes(self) -> dict[str, str]:
@@ -47,9 +48,9 @@ class PictureFiles:
 
     def folder_of(self, names: Collection[str]) -> str:
         """The folder; refuses names whose file is not there."""
-        missing = [told for name, told in self._missing.items() if name in names]
+        missing = [(told, self.folder / name) for name, told in self._missing.items() if name in names]
         if missing:
-            told = [f"{line} is not there" for line in missing[:MOST_TOLD]]
+            told = [f"{line} is not there{other_form(path)}" for line, path in missing[:MOST_TOLD]]
             more = [f"... and {len(missing) - MOST_TOLD} more"] if len(missing) > MOST_TOLD else []
             what = f"{self.folder.name.removesuffix('s')}(s)"
             raise AtlasError(
@@ -61,6 +62,14 @@ class PictureFiles:
     def digest(self, names: Collection[str]) -> str:
         """One hash of pictures, by their names and contents."""
         return text_sha256({name: self._hashes[name] for name in names})[:16]
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is that of a file; one too long for any file is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def file_hashes(paths: Iterable[str], memory: Path) -> dict[str, str]:

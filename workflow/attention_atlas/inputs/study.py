@@ -15,9 +15,10 @@ import pandas as pd
 from PIL import Image
 
 from attention_atlas.errors import AtlasError, nearest
-from attention_atlas.inputs.answers import canonical
+from attention_atlas.inputs.answers import canonical, nearest_answer
 from attention_atlas.inputs.images import UNREADABLE, read_image
 from attention_atlas.inputs.views import all_images, images_of, view_of, views
+from attention_atlas.reading import control_character, other_form, read_text, shown, shown_path
 
 SAMPLE_COLUMNS = (
     *("sample_id", "image", "query_id", "query_type", "query"),
@@ -30,6 +31,9 @@ SPLITS = ("", "select", "evaluate")
 SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>|</?(?:tool_call|tool_response|think)>")
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MOST_PROBLEMS = 50
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "'|'"}
+SEPARATOR_LINE = re.compile(r"sep=(.)")  # by which some spreadsheets begin
+LONGEST_HEADER = 10_000
 
 
 @dataclass(frozen=True)
@@ -146,22 +150,54 @@ def numbered_rows(path: Path) -> list[tuple[int, tuple[str, ...]]]:
 
     As tuples: of lists, Python's garbage collection would walk through all of a large table again and again.
     """
+    text = read_text(path)
+    odd = control_character(text)
+    if odd is not None:
+        line = text.count("\n", 0, text.index(odd)) + 1
+        raise AtlasError(f"{shown_path(path)}, line {line}: holds the character {odd!r}; take it out")
+    check_separator(path, text)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows, begin = [], 1
     try:
-        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
-        return [(reader.line_num, tuple(row)) for row in reader if row]
-    except FileNotFoundError:
-        raise AtlasError(f"{path}: there is no such file") from None
-    except UnicodeDecodeError as error:
-        raise AtlasError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise AtlasError(f"{path}: cannot be read ({error.strerror})") from None
+        for row in reader:
+            if row:
+                rows.append((reader.line_num, tuple(row)))
+            begin = reader.line_num + 1
     except csv.Error as error:
-        raise AtlasError(f"{path}, line {reader.line_num}: is not CSV ({error}); check its quotation marks") from None
+        raise AtlasError(
+            f"{shown_path(path)}, line {reader.line_num}: is not CSV ({error}); check the quotation marks of its row, "
+            f"which begins in line {begin}"
+        ) from None
+    return rows
+
+
+def check_separator(path: Path, text: str) -> None:
+    """Refuse a table whose header is parted by another sign than commas, as spreadsheets write it in some countries."""
+    header = text.partition("\n")[0][:LONGEST_HEADER]
+    names = SEPARATOR_LINE.match(header)
+    parts = {separator: number_of_cells(header, separator) for separator in (",", *OTHER_SEPARATORS)}
+    other = max(OTHER_SEPARATORS, key=lambda separator: parts[separator])
+    if names or (parts[other] > 1 and (parts[","] == 1 or parts[other] >= 2 * parts[","])):
+        sign = names.group(1) if names else OTHER_SEPARATORS[other]
+        raise AtlasError(
+            f"{shown_path(path)}, line 1: its cells are parted by {sign}, not commas; save it as CSV with commas"
+        )
+
+
+def number_of_cells(line: str, separator: str) -> int:
+    """How many cells a line has; one where its quotation marks do not fit the separator."""
+    try:
+        return len(next(csv.reader([line], delimiter=separator, strict=True), [""]))
+    except csv.Error:
+        return 1
 
 
 def check_header(path: Path, header: Sequence[str], columns: tuple[str, ...], further_columns: bool) -> Iterator[str]:
     """What is wrong with the names of the columns."""
     here = f"{path}, line 1: "
+    if not set(header) & set(columns):
+        yield f"{here}names none of the columns; write a first line that does: {','.join(columns)}"
+        return
     if "line" in header:
         yield f"{here}column 'line' has the name of the line number that is kept for errors; call it differently"
     for name in columns:
@@ -169,9 +205,9 @@ def check_header(path: Path, header: Sequence[str], columns: tuple[str, ...], fu
             yield f"{here}column {name!r} is missing; columns: {', '.join(columns)}"
     for name in dict.fromkeys(header):
         if header.count(name) > 1:
-            yield f"{here}column {name!r} occurs {header.count(name)} times"
+            yield f"{here}column {shown(name)} occurs {header.count(name)} times"
         if name not in columns and not further_columns:
-            yield f"{here}unknown column {name!r}.{nearest(name, list(columns))}"
+            yield f"{here}unknown column {shown(name)}.{nearest(name, list(columns))}"
 
 
 def check_samples(path: Path, samples: pd.DataFrame, query_types: Mapping[str, Any] | None) -> Iterator[str]:
@@ -181,24 +217,26 @@ def check_samples(path: Path, samples: pd.DataFrame, query_types: Mapping[str, A
     for row in records(samples):
         here = f"{path}, line {row['line']}"
         if not SAFE_ID.fullmatch(row["sample_id"]):
-            yield f"{here}: sample_id {row['sample_id']!r} must be letters, digits, '.', '_' or '-'"
+            yield f"{here}: sample_id {shown(row['sample_id'])} must be letters, digits, '.', '_' or '-'"
         elif first_line[row["sample_id"]] != row["line"]:
-            yield f"{here}: sample_id {row['sample_id']!r} occurs already in line {first_line[row['sample_id']]}"
+            yield f"{here}: sample_id {shown(row['sample_id'])} occurs already in line {first_line[row['sample_id']]}"
         if ":" in row["image"]:
-            yield f"{here}: image {row['image']!r} contains ':', which names the pictures made of it; rename the file"
+            image = shown(row["image"])
+            yield f"{here}: image {image} contains ':', which names the pictures made of it; rename the file"
         for number in range(2, 1 + len(images_of(row["image"]))):
             name = view_of(row["sample_id"], row["condition"], number)
             if name in first_line:
-                yield f"{here}: image {number} of this sample is called {name!r}, as line {first_line[name]} is"
+                yield f"{here}: image {number} of this sample is called {shown(name)}, as line {first_line[name]} is"
         if not row["query_id"]:
             yield f"{here}: query_id is empty"
         if not row["query"].strip():
             yield f"{here}: query is empty"
         special = SPECIAL_TOKEN.search(row["query"])
         if special:
-            yield f"{here}: query {row['query']!r} contains the special token {special.group()!r}; write it differently"
+            token = shown(special.group())
+            yield f"{here}: query {shown(row['query'])} contains the special token {token}; write it differently"
         if row["split"] not in SPLITS:
-            yield f"{here}: split {row['split']!r} is not select, evaluate or empty"
+            yield f"{here}: split {shown(row['split'])} is not select, evaluate or empty"
         if query_types is not None:
             asked = row["query_type"], row["expected_answer"], bool(row["target_object"])
             if asked not in of_answers:
@@ -210,13 +248,13 @@ def check_answer(name: str, expected: str, has_target: bool, query_types: Mappin
     """What is wrong with a sample's query type, expected answer and need of a target."""
     query_type = query_types.get(name)
     if query_type is None:
-        yield f"unknown query_type {name!r}.{nearest(name, list(query_types))}"
+        yield f"unknown query_type {shown(name)}.{nearest(name, list(query_types))}"
         return
     answers = query_type["answers"]
     if expected and canonical(expected, answers) is None:
         yield (
-            f"expected_answer {expected!r} is not in the vocabulary of query type {name!r}."
-            f"{nearest(expected, list(answers))} (config: query_types.{name}.answers)"
+            f"expected_answer {shown(expected)} is not in the vocabulary of query type {name!r}."
+            f"{nearest_answer(expected, answers)} (config: query_types.{name}.answers)"
         )
     if query_type["needs_target"] and not has_target:
         yield f"query type {name!r} needs a target_object (an object_id of objects.csv, several joined by +)"
@@ -231,7 +269,8 @@ def check_targets(path: Path, samples: pd.DataFrame, objects: pd.DataFrame) -> I
             if not any((one, target) in known for one in images_of(image)):
                 there = objects["object_id"][objects["image"].isin(images_of(image))].tolist()
                 hint = nearest(target, there) if there else " The image has no objects."
-                yield f"{path}, line {row['line']}: target_object {target!r} is not an object of {image!r}.{hint}"
+                here = f"{path}, line {row['line']}"
+                yield f"{here}: target_object {shown(target)} is not an object of {shown(image)}.{hint}"
 
 
 def check_objects(path: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
@@ -240,13 +279,14 @@ def check_objects(path: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[i
     for row in objects[~plainly_right(objects, sizes)].to_dict("records"):
         here, key = f"{path}, line {row['line']}", (row["image"], row["object_id"])
         if not SAFE_ID.fullmatch(row["object_id"]):
-            yield f"{here}: object_id {row['object_id']!r} must be letters, digits, '.', '_' or '-'"
+            yield f"{here}: object_id {shown(row['object_id'])} must be letters, digits, '.', '_' or '-'"
         elif first_line[key] != row["line"]:
-            yield f"{here}: object_id {row['object_id']!r} of {row['image']!r} occurs already in line {first_line[key]}"
+            name = f"object_id {shown(row['object_id'])} of {shown(row['image'])}"
+            yield f"{here}: {name} occurs already in line {first_line[key]}"
         try:
             x_min, y_min, x_max, y_max = (float(row[edge]) for edge in BOX)
         except ValueError:
-            yield f"{here}: the box {', '.join(repr(row[edge]) for edge in BOX)} must be four numbers"
+            yield f"{here}: the box {', '.join(shown(row[edge]) for edge in BOX)} must be four numbers"
             continue
         box = f"box [{x_min:g}, {y_min:g}, {x_max:g}, {y_max:g}]"
         if not all(map(math.isfinite, (x_min, y_min, x_max, y_max))):
@@ -256,7 +296,7 @@ def check_objects(path: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[i
             yield f"{here}: {box} has no area; x_min < x_max and y_min < y_max must hold"
         width, height = sizes.get(row["image"], (float("inf"), float("inf")))
         if not (x_min >= 0 and y_min >= 0 and x_max <= width and y_max <= height):
-            yield f"{here}: {box} reaches outside the image {row['image']!r} of {width} x {height} px"
+            yield f"{here}: {box} reaches outside the image {shown(row['image'])} of {width} x {height} px"
 
 
 def plainly_right(objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> pd.Series:
@@ -288,7 +328,8 @@ def image_sizes(
                 try:
                     sizes[image] = read_image(inside(folder / "images", image)).size
                 except AtlasError as error:
-                    problems.append(f"{folder / table}, line {line}: image {image!r}: {error}")
+                    hint = other_form(folder / "images" / image)
+                    problems.append(f"{folder / table}, line {line}: image {shown(image)}: {error}{hint}")
     opened = objects[objects["image"].isin(sizes)]
     problems += mask_problems(folder, opened, sizes) if "mask" in objects else []
     return sizes, problems
@@ -298,7 +339,7 @@ def mask_problems(folder: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple
     """Masks that cannot be read, or are not of their image's size, or are empty."""
     problems = []
     for row in objects[objects["mask"] != ""].to_dict("records"):
-        here = f"{folder / 'objects.csv'}, line {row['line']}: mask {row['mask']!r}"
+        here = f"{folder / 'objects.csv'}, line {row['line']}: mask {shown(row['mask'])}"
         try:
             with Image.open(inside(folder / "masks", row["mask"])) as mask:
                 if mask.size != sizes[row["image"]]:

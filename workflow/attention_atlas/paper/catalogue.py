@@ -86,7 +86,7 @@ MAP_FIGURE_MODULES = (
     "paper.overlay",
     "paper.sample_grid",
     "paper.style",
-    "inputs.answers",
+    *("folding", "inputs.answers", "inputs.phrasing"),
     "inputs.conditions",
     "inputs.images",
     "inputs.study",
