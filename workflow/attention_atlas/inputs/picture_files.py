@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from attention_atlas.errors import AtlasError
+from attention_atlas.inputs.files import file_problem, is_missing, located, name_problem
 from attention_atlas.provenance import file_sha256, text_sha256
 
 MEMORY = Path("scratch", "hashes")
@@ -37,11 +38,12 @@ class PictureFiles:
     @cached_property
     def _missing(self) -> dict[str, str]:
         paths = {name: self.folder / name for name in sorted(self._lines, key=self._lines.__getitem__)}
-        return {name: f"line {self._lines[name]}: {path}" for name, path in paths.items() if not path.is_file()}
+        problems = {name: why_missing(self.folder, name) for name in paths}
+        return {name: f"line {self._lines[name]}: {paths[name]} {told}" for name, told in problems.items() if told}
 
     @cached_property
     def _hashes(self) -> dict[str, str]:
-        paths = {name: str(self.folder / name) for name in self._lines if name not in self._missing}
+        paths = {name: str(located(self.folder / name)) for name in self._lines if name not in self._missing}
         hashes = file_hashes(paths.values(), MEMORY / f"{'_'.join(self.folder.parts)}.json")
         return {name: hashes[path] for name, path in paths.items()}
 
@@ -49,7 +51,7 @@ class PictureFiles:
         """The folder; refuses names whose file is not there."""
         missing = [told for name, told in self._missing.items() if name in names]
         if missing:
-            told = [f"{line} is not there" for line in missing[:MOST_TOLD]]
+            told = missing[:MOST_TOLD]
             more = [f"... and {len(missing) - MOST_TOLD} more"] if len(missing) > MOST_TOLD else []
             what = f"{self.folder.name.removesuffix('s')}(s)"
             raise AtlasError(
@@ -63,6 +65,13 @@ class PictureFiles:
         return text_sha256({name: self._hashes[name] for name in names})[:16]
 
 
+def why_missing(folder: Path, name: str) -> str | None:
+    """Say why a name of a table has no file in a folder, if so."""
+    path = folder / name
+    problem = name_problem(folder, name) or file_problem(located(path))
+    return "is not there" if problem and is_missing(path) and not path.is_symlink() else problem
+
+
 def file_hashes(paths: Iterable[str], memory: Path) -> dict[str, str]:
     """SHA-256 of files by path. `memory` is the file that remembers them; without it all are read."""
     remembered = recall(memory)
@@ -73,7 +82,7 @@ def file_hashes(paths: Iterable[str], memory: Path) -> dict[str, str]:
         read = dict(chain.from_iterable(parts))
     hashes = {path: read.get(path) or remembered[path][1] for path in stamps}
     before = time.time_ns() - LATELY_NS
-    settled = {path: (stamps[path], hashes[path]) for path in unknown if max(stamps[path][1:]) < before}
+    settled = {path: (stamps[path], hashes[path]) for path in unknown if max(stamps[path][-2:]) < before}
     if settled:
         remember(memory, {**remembered, **settled})
     return hashes
@@ -85,9 +94,13 @@ def read_all(paths: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def stamp(path: str) -> tuple[int, ...]:
-    """Size and times of a file, ns. A copy can set back the time of its content, never that of its last change."""
+    """Return which file a path leads to, its size and its times in ns.
+
+    A copy can set back the time of its content, never that of its last change. A link can be pointed at another file
+    of the same size and time.
+    """
     status = Path(path).stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def recall(memory: Path) -> dict[str, tuple[tuple[int, ...], str]]:

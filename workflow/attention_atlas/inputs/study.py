@@ -3,20 +3,20 @@
 import csv
 import io
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.answers import canonical
-from attention_atlas.inputs.images import UNREADABLE, read_image
+from attention_atlas.inputs.box_units import box_problem, doubts_about_boxes, is_under_a_pixel
+from attention_atlas.inputs.files import inside, located
+from attention_atlas.inputs.images import read_mask, upright_size
 from attention_atlas.inputs.views import all_images, images_of, view_of, views
 
 SAMPLE_COLUMNS = (
@@ -34,11 +34,15 @@ MOST_PROBLEMS = 50
 
 @dataclass(frozen=True)
 class Study:
-    """Samples and objects as tables; the column `line` is a row's line in its file."""
+    """Samples and objects as tables; the column `line` is a row's line in its file.
+
+    `doubts` say what passes every check and still looks wrong, a sentence each, for the commands that check a study.
+    """
 
     folder: Path
     samples: pd.DataFrame
     objects: pd.DataFrame
+    doubts: tuple[str, ...] = ()
 
     @property
     def views(self) -> "Study":
@@ -52,7 +56,7 @@ class Study:
 
     def image_path(self, image: str) -> Path:
         """The file of an image."""
-        return self.folder / "images" / image
+        return located(self.folder / "images" / image)
 
     def on(self, images: Set[str]) -> "Study":
         """The part of the study on some of its images, rows in the tables' order."""
@@ -69,6 +73,15 @@ class Study:
         return self.objects[mine & self.objects["object_id"].isin(wanted)]
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What was seen of images: (width, height) of each, those that EXIF turns, and what is wrong with the others."""
+
+    sizes: Mapping[str, tuple[int, int]]
+    turned: Set[str]
+    problems: Sequence[str]
+
+
 def read_study(folder: Path, query_types: Mapping[str, Any] | None, images: Collection[str] | None = None) -> Study:
     """Read and check a study. Raises one AtlasError that lists every problem.
 
@@ -79,21 +92,22 @@ def read_study(folder: Path, query_types: Mapping[str, Any] | None, images: Coll
     objects, object_problems = read_table(folder / "objects.csv", OBJECT_COLUMNS, further_columns=True)
     if samples.empty and not sample_problems:
         sample_problems = [f"{folder / 'samples.csv'}: has no rows"]
-    sizes, image_problems = image_sizes(folder, samples, objects, images)
+    pictures = look_at_images(folder, samples, objects, images)
     problems = [
         *sample_problems,
         *object_problems,
         *check_samples(folder / "samples.csv", samples, query_types),
         *(check_targets(folder / "samples.csv", samples, objects) if not object_problems else []),
-        *check_objects(folder / "objects.csv", objects, sizes),
-        *image_problems,
+        *check_objects(folder / "objects.csv", objects, pictures.sizes),
+        *pictures.problems,
     ]
     if problems:
         told = problems[:MOST_PROBLEMS]
         more = [f"... and {len(problems) - len(told)} more"] if len(problems) > len(told) else []
         raise AtlasError(f"{folder}: {len(problems)} problem(s)\n  " + "\n  ".join([*told, *more]))
     objects = objects.astype(dict.fromkeys(BOX, float))
-    return Study(folder, samples, objects)
+    doubts = doubts_about_boxes(objects, pictures.sizes, pictures.turned)
+    return Study(folder, samples, objects, tuple(f"{doubt}; look with `atlas boxes {folder}`" for doubt in doubts))
 
 
 def write_inventory(study: Study, path: Path) -> None:
@@ -248,15 +262,9 @@ def check_objects(path: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[i
         except ValueError:
             yield f"{here}: the box {', '.join(repr(row[edge]) for edge in BOX)} must be four numbers"
             continue
-        box = f"box [{x_min:g}, {y_min:g}, {x_max:g}, {y_max:g}]"
-        if not all(map(math.isfinite, (x_min, y_min, x_max, y_max))):
-            yield f"{here}: {box} must be four finite numbers"
-            continue
-        if not (x_min < x_max and y_min < y_max):
-            yield f"{here}: {box} has no area; x_min < x_max and y_min < y_max must hold"
-        width, height = sizes.get(row["image"], (float("inf"), float("inf")))
-        if not (x_min >= 0 and y_min >= 0 and x_max <= width and y_max <= height):
-            yield f"{here}: {box} reaches outside the image {row['image']!r} of {width} x {height} px"
+        problem = box_problem((x_min, y_min, x_max, y_max), row["image"], sizes.get(row["image"]))
+        if problem:
+            yield f"{here}: {problem}"
 
 
 def plainly_right(objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> pd.Series:
@@ -270,15 +278,16 @@ def plainly_right(objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -
         return pd.Series(False, index=objects.index)
     box = (x_min >= 0) & (y_min >= 0) & (x_min < x_max) & (y_min < y_max) & np.isfinite(x_max) & np.isfinite(y_max)
     named = objects["object_id"].str.fullmatch(SAFE_ID) & ~objects.duplicated(["image", "object_id"])
-    return box & named & ~objects["image"].isin(sizes)
+    small = is_under_a_pixel(x_min, y_min, x_max, y_max)
+    return box & named & ~small & ~objects["image"].isin(sizes)
 
 
-def image_sizes(
+def look_at_images(
     folder: Path, samples: pd.DataFrame, objects: pd.DataFrame, wanted: Collection[str] | None
-) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """(width, height) of the wanted images, and what is wrong with them and their masks."""
+) -> Pictures:
+    """Open the wanted images and the masks of their objects."""
     sizes: dict[str, tuple[int, int]] = {}
-    problems, tried = [], set()
+    turned, problems, tried = set(), [], set()
     for table, rows in (("samples.csv", samples), ("objects.csv", objects)):
         for named, line in rows.groupby("image", sort=False)["line"].first().items():
             for image in images_of(str(named)):
@@ -286,12 +295,14 @@ def image_sizes(
                     continue
                 tried.add(image)
                 try:
-                    sizes[image] = read_image(inside(folder / "images", image)).size
+                    sizes[image], is_turned = upright_size(inside(folder / "images", image))
                 except AtlasError as error:
                     problems.append(f"{folder / table}, line {line}: image {image!r}: {error}")
+                else:
+                    turned |= {image} if is_turned else set()
     opened = objects[objects["image"].isin(sizes)]
     problems += mask_problems(folder, opened, sizes) if "mask" in objects else []
-    return sizes, problems
+    return Pictures(sizes, frozenset(turned), problems)
 
 
 def mask_problems(folder: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
@@ -300,23 +311,12 @@ def mask_problems(folder: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple
     for row in objects[objects["mask"] != ""].to_dict("records"):
         here = f"{folder / 'objects.csv'}, line {row['line']}: mask {row['mask']!r}"
         try:
-            with Image.open(inside(folder / "masks", row["mask"])) as mask:
-                if mask.size != sizes[row["image"]]:
-                    problems.append(f"{here} is {mask.size}, its image {sizes[row['image']]} px")
-                elif mask.convert("L").getbbox() is None:
-                    problems.append(f"{here} is empty")
-        except (*UNREADABLE, AtlasError) as error:
+            mask = read_mask(inside(folder / "masks", row["mask"]))
+        except AtlasError as error:
             problems.append(f"{here}: {error}")
+            continue
+        if mask.shape[::-1] != sizes[row["image"]]:
+            problems.append(f"{here} is {mask.shape[::-1]}, its image {sizes[row['image']]} px")
+        elif not mask.any():
+            problems.append(f"{here} is empty")
     return problems
-
-
-def inside(folder: Path, name: str) -> Path:
-    """The path of a file named relative to a folder; refuses a name that leads out of it."""
-    if not name.strip():
-        raise AtlasError(f"is empty; it must name a file in {folder}")
-    if "\0" in name:
-        raise AtlasError(f"{name!r} holds a NUL byte, which no file name can; correct the table")
-    path = folder / name
-    if PurePosixPath(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
-        raise AtlasError(f"{name!r} leads out of {folder}; put the file there and name it relative to that folder")
-    return path

@@ -19,8 +19,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, withStroke
 
 from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.inputs.files import inside
 from attention_atlas.inputs.images import read_image
-from attention_atlas.inputs.study import BOX, OBJECT_COLUMNS, inside, read_table
+from attention_atlas.inputs.study import BOX, OBJECT_COLUMNS, read_table
 from attention_atlas.paper.style import BLUE, SMALL, axes_at
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
