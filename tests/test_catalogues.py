@@ -8,7 +8,9 @@ from attention_atlas.paper import catalogue as paper
 
 PACKAGE = "attention_atlas"
 # They say what is allowed, tell errors and name sources; they decide no number.
-DECIDE_NOTHING = {"", "config", "errors", "provenance", "settings_files", "attention.devices"}
+DECIDE_NOTHING = {
+    *("", "config", "errors", "provenance", "settings_files", "attention.devices", "inputs.files", "inputs.box_units")
+}
 # Read for checking alone, which can stop a step but not change its output.
 CHECKS_ALONE = {
     "extract": {"inputs.study", "inputs.answers", "attention.catalogue"},
@@ -22,15 +24,14 @@ CHECKS_ALONE = {
     "numbers": {"paper.catalogue"},
     "step_maps": {"analysis.pooling"},
     "condition_summary": {"store"},
-    "ground": {"inputs.answers", "inputs.images"},
+    "ground": {"inputs.answers"},
     "conditions": {
         "analysis.hypothesis_tests",
         "analysis.rows",
         "analysis.statistics",
         "inputs.answers",
-        "inputs.images",
     },
-    "heads": {"analysis.blocks", "analysis.rows", "inputs.answers", "inputs.images"},
+    "heads": {"analysis.blocks", "analysis.rows", "inputs.answers"},
     # the names of masses; what computes the scores is behind `ground` and `conditions`
     "compare": {
         *("cells", "analysis.blocks"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from attention_atlas.inputs.importing import safe_names, write_imported
 from attention_atlas.inputs.query_templates import check_templates, read_templates
 from attention_atlas.inputs.question_tables import import_table, parse_columns
 from attention_atlas.inputs.study import read_study
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -56,6 +59,13 @@ ANNOTATIONS = (
     annotation(2, 53, [0, 0, 5, 5], id=14),
     annotation(2, 58, [10, 0, 10, 10], id=15),
 )
+
+
+POLYGON = [annotation(1, 18, [1, 1, 4, 4], segmentation=[[1, 1, 9e4, 1, 9e4, 9e4]])]
+
+
+def image_of(number, name):
+    return {"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT}
 
 
 def coco_of(annotations=ANNOTATIONS, **changes):
@@ -359,7 +369,41 @@ def test_a_queries_file_is_refused_with_the_entry_and_the_nearest_name(make, que
         (coco_of([annotation(1, 18, [0, 0, 1])]), "annotations.0.bbox"),
         (coco_of([annotation(1, 18, [0, 0, 1, float("nan")])]), "annotations.0.bbox.3"),
         (coco_of(images=[{**coco_of()["images"][0], "id": k} for k in (1, 2)]), "file_name 'a.png' occurs 2 times"),
-        (coco_of([annotation(1, 18, [0, 0, 1, 1], id=5, segmentation=[[0, 0, 1]])]), "annotation 5 of 'a.png'"),
+        (
+            coco_of([annotation(1, 18, [0, 0, 9, 9], id=5, segmentation={"size": [9, 20], "counts": [180]})]),
+            "annotation 5 of 'a.png': segmentation is of size [9, 20], its image [10, 20]",
+        ),
+        (
+            coco_of([annotation(1, 18, [0.1, 0.2, 0.2, 0.4], id=5)]),
+            "annotation 5 of 'a.png': bbox [0.1, 0.2, 0.2, 0.4]",
+        ),
+        (coco_of([annotation(1, 18, [0.5, 0.5, 0.9, 0.8])]), "these look like fractions of its sides"),
+        (coco_of([annotation(1, 18, [0, 0, 1, 1])]), "these look like fractions of its sides"),
+        (
+            coco_of([annotation(1, 18, [0, 0, 9, 9], id=5), annotation(1, 18, [0, 0, 9, 8], id=5)]),
+            "annotation id 5 occurs",
+        ),
+        (coco_of(categories=[{"id": 18, "name": "dog"}, {"id": 18, "name": "cat"}]), "category id 18 occurs 2 times"),
+        (coco_of(categories=[{"id": 18, "name": "Dog"}, {"id": 53, "name": "dog"}]), "'Dog' and 'dog' differ in case"),
+        (coco_of(categories=[{"id": 18, "name": 5}]), "1 problem(s)\n  categories.0.name: 5 is not a text (a number)"),
+        (
+            coco_of(categories=[{"id": None, "name": "dog"}]),
+            "1 problem(s)\n  categories.0.id: must be a whole number or",
+        ),
+        (coco_of(categories=[{"id": 18, "name": " \t"}]), "categories.0.name"),
+        (coco_of(categories=[{"id": 18, "name": "\ud800"}]), "categories.0.name"),
+        (coco_of([annotation(1, 18, [0, 0, 9, 9], attributes={"colour": "\udc00"})]), "holds half of a character"),
+        (coco_of([annotation(1, 18, [0, 0, 9, 9], attributes=["red"])]), "annotations.0.attributes"),
+        (coco_of(images=[{"id": 1, "width": 20, "height": 10}]), "images.0.file_name: is missing"),
+        (coco_of(images=[image_of(1, "a.png"), image_of(1, "b.png")]), "image id 1 occurs 2 times"),
+        (coco_of(images=[image_of(1, "a.png"), image_of(2, "./a.png")]), "file_name 'a.png' occurs 2 times"),
+        (coco_of(images=[image_of(1, "http://x.org/a.png")], annotations=()), "is an address; download"),
+        (coco_of(images=[image_of(1, "sub\\a.png")], annotations=()), "folders are written with '/'"),
+        (coco_of(images=[image_of(1, "x" * 300)], annotations=()), "is a name of 300 bytes"),
+        (
+            coco_of(images=[{**image_of(1, "a.png"), "width": 200_000, "height": 200_000}], annotations=POLYGON),
+            "200000",
+        ),
         (coco_of(images=[{**coco_of()["images"][0], "width": 21}], annotations=()), "'a.png' is 20 x 10 px"),
         (coco_of(images=[{**coco_of()["images"][0], "file_name": "x.png"}], annotations=()), "x.png: there is no such"),
         (coco_of(images=[{**coco_of()["images"][0], "file_name": "../x.png"}], annotations=()), "leads out of"),
@@ -370,6 +414,204 @@ def test_a_coco_file_is_refused_with_what_is_wrong_in_it(make, tmp_path, content
         make(content, ABSENT)
     assert problem in str(caught.value)
     assert str(tmp_path / "coco.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"images": ' + "[" * 100_000, "is nested too deeply"),
+        ('{"images": [], "annotations": [], "images": []}', "the key 'images' stands twice in one mapping"),
+        ("7", "must hold a mapping with images, annotations and categories; it holds int"),
+        ("\udcff", "is not JSON"),
+    ],
+)
+def test_a_file_that_json_alone_would_take_or_choke_on_is_refused(tmp_path, source, text, problem):
+    (tmp_path / "coco.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(AtlasError, match=f"coco.json: {problem}"):
+        import_coco(tmp_path / "coco.json", source, [], QUERY_TYPES, tmp_path, Choice())
+
+
+def test_an_entry_that_stands_twice_is_read_once_and_told(make):
+    content = coco_of()
+    for part in ("images", "categories", "annotations"):
+        content[part] = [*content[part], content[part][1]]
+    made, once = make(content, HOW_MANY, WHERE), make(coco_of(), HOW_MANY, WHERE)
+    assert (made.samples, made.objects) == (once.samples, once.objects)
+    assert set(told(made).items()) - set(told(once).items()) == {
+        (f"{part} that stand twice: read once", 1) for part in ("images", "categories", "annotations")
+    }
+
+
+def test_annotations_without_ids_are_never_the_same(make):
+    made = make(coco_of([annotation(1, 18, [0, 0, 5, 5], id=None), annotation(1, 18, [5, 0, 5, 5])]), HOW_MANY)
+    assert asked(made, "expected_answer") == [("2",)]
+
+
+def test_what_is_null_is_not_given(make):
+    null = dict.fromkeys(("iscrowd", "area", "segmentation", "attributes"))
+    made = make(coco_of([annotation(1, 18, [1, 2, 4, 3], id=11) | null]), HOW_MANY)
+    assert asked(made, "expected_answer") == [("1",)]
+    assert [(row["colour"], row["area"], row["iscrowd"], row["mask"]) for row in made.objects] == [("", "", 0, "")]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "rings", "mask"),
+    [
+        ([[10, 1, 15, 1, 15, 4, 10, 4], [12, 5]], 1, "a-object_0.png"),
+        ([[10, 1, 15, 1]], 1, ""),
+        ([[10, 1, 5, 5]], 1, ""),
+        ([[]], 1, ""),
+        ([[], []], 2, ""),
+        ([], 0, ""),
+    ],
+)
+def test_a_degenerate_ring_leaves_the_box_and_the_other_rings(make, segmentation, rings, mask):
+    made = make(coco_of([annotation(1, 53, [10, 1, 5, 5], segmentation=segmentation)]), PRESENT)
+    assert [(row["x_min"], row["y_max"], row["mask"]) for row in made.objects] == [("10", "6", mask)]
+    assert made.told["polygons left out: fewer than three corners"] == rings
+
+
+@pytest.mark.parametrize(
+    ("bbox", "reason"),
+    [
+        (None, "not given"),
+        ([], "not given"),
+        ([3, 3, 0.2, 0.3], "smaller than a pixel"),
+        ([3, 3, 0, 0], "no area inside"),
+    ],
+)
+def test_an_annotation_without_a_box_of_a_pixel_is_left_out_and_its_label_not_counted(make, bbox, reason):
+    made = make(coco_of([annotation(1, 53, [0, 0, 2, 2]), annotation(1, 18, bbox)]), HOW_MANY, PRESENT)
+    assert asked(made, "sample_id") == [("a-how_many-apple",), ("a-is_there-apple",)]
+    assert sum(count for what, count in told(made).items() if what.startswith(f"boxes left out: {reason}")) == 1
+
+
+def test_an_annotation_lacking_its_box_is_left_out_too(make):
+    lacking = {"image_id": 1, "category_id": 18}
+    assert told(make(coco_of([*ANNOTATIONS[2:3], lacking]), PRESENT))["boxes left out: not given"] == 1
+
+
+def test_names_of_categories_are_read_without_needless_spaces(make):
+    categories = [{"id": 18, "name": " dog"}, {"id": 53, "name": "apple"}, {"id": 58, "name": "hot  dog\t"}]
+    made = make(coco_of(categories=categories), HOW_MANY)
+    assert asked(made, "query") == asked(make(coco_of(), HOW_MANY), "query")
+    assert told(made)["category names read without needless spaces"] == 2
+    categories[1] = {"id": 53, "name": "dog "}
+    made = make(coco_of(categories=categories), HOW_MANY)
+    assert asked(made, "query", "expected_answer")[0] == ("How many dogs are there?", "3")
+    assert told(made)["categories of the name of another: read as one"] == 1
+
+
+def test_boxes_written_as_corners_are_doubted(make):
+    corners = [annotation(1, 18, [8, 1, 15, 8]), annotation(1, 53, [10, 2, 19, 9]), annotation(2, 53, [0, 0, 20, 10])]
+    (doubt,) = make(coco_of(corners[:2]), PRESENT).doubts
+    assert doubt.startswith("2 of 2 boxes reach outside their image as COCO's x, y, width, height, and all of them")
+    assert make(coco_of([*corners[:2], annotation(2, 53, [12, 3, 5, 5])]), PRESENT).doubts == ()
+    assert make(coco_of(corners[2:]), PRESENT).doubts == ()
+
+
+def test_a_missing_image_is_a_link_to_nothing_too_but_nothing_else(make, source):
+    for name in ("b.png", "c.png"):
+        (source / name).unlink()
+    (source / "b.png").symlink_to("gone.png")
+    (source / "c.png").mkdir()
+    content = coco_of([*ANNOTATIONS, annotation(3, 18, [0, 0, 5, 5])])
+    with pytest.raises(AtlasError, match=r"1 problem\(s\)\n  images: image 'c.png': .* is a folder, not a file"):
+        make(content, PRESENT, skip_missing=True)
+    (source / "c.png").rmdir()
+    assert told(make(content, PRESENT, skip_missing=True)) == {"images left out: not in the folder": 2}
+
+
+def test_images_that_are_links_are_imported_as_files(make, source, tmp_path):
+    (tmp_path / "cache").mkdir()
+    for name in ("a.png", "b.png"):
+        (source / name).rename(tmp_path / "cache" / name)
+        (source / name).symlink_to(tmp_path / "cache" / name)
+    for link in (False, True):
+        write_imported(make(coco_of(), HOW_MANY), source, tmp_path / f"study{link}", link=link)
+        image = tmp_path / f"study{link}/images/a.png"
+        assert not image.is_symlink()
+        assert image.read_bytes() == (tmp_path / "cache/a.png").read_bytes()
+        assert image.samefile(tmp_path / "cache/a.png") == link
+
+
+def test_an_image_in_another_unicode_form_is_imported_under_the_name_of_the_annotations(make, source, tmp_path):
+    (source / "a.png").rename(source / "Ko\u0308ln.png")
+    made = make(coco_of(ANNOTATIONS[:3], images=[image_of(1, "K\u00f6ln.png")]), HOW_MANY)
+    write_imported(made, source, tmp_path / "study")
+    assert [path.name for path in (tmp_path / "study/images").iterdir()] == ["K\u00f6ln.png"]
+    assert len(read_study(tmp_path / "study", QUERY_TYPES).samples) == 2
+
+
+def test_a_file_name_as_long_as_can_be_gives_ids_and_masks_that_fit(make, source, tmp_path):
+    name = "x" * 251 + ".png"
+    (source / "a.png").rename(source / name)
+    (source / "b.png").rename(source / ("x" * 250 + "y.png"))
+    images = [image_of(1, name), image_of(2, "x" * 250 + "y.png")]
+    content = coco_of(images=images)
+    content["annotations"][3]["segmentation"] = [[0, 0, 5, 0, 5, 5]]
+    made = make(content, HOW_MANY)
+    write_imported(made, source, tmp_path / "study")
+    assert len(made.masks) == 2
+    assert len(read_study(tmp_path / "study", QUERY_TYPES).samples) == 4
+
+
+def test_what_is_written_anew_never_changes_the_cache_that_it_was_linked_to(make, source, tmp_path):
+    output, cache = tmp_path / "study", tmp_path / "cache"
+    write_imported(make(coco_of(), HOW_MANY), source, output)
+    cache.mkdir()
+    for number, path in enumerate(sorted(path for path in output.rglob("*") if path.is_file())):
+        path.rename(cache / str(number))
+        path.symlink_to(cache / str(number))
+    before = {path: path.read_bytes() for path in cache.iterdir()}
+    content = coco_of([{**ANNOTATIONS[2], "segmentation": [[10, 1, 15, 1, 15, 3]], "id": k} for k in range(3)])
+    write_imported(make(content, PRESENT), source, output, overwrite=True)
+    assert {path: path.read_bytes() for path in cache.iterdir()} == before
+    assert not (output / "samples.csv").is_symlink()
+
+
+@pytest.mark.parametrize("make_it", ["folder", "pipe"])
+def test_what_is_no_file_is_never_replaced_by_an_image(make, source, tmp_path, make_it):
+    place = tmp_path / "study/images/a.png"
+    place.parent.mkdir(parents=True)
+    os.mkfifo(place) if make_it == "pipe" else place.mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(AtlasError, match=f"a.png is a {make_it}, not a file.*; choose another --output"):
+            write_imported(make(coco_of(), HOW_MANY), source, tmp_path / "study", overwrite=overwrite)
+
+
+DAMAGE = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 10**12), st.floats(), st.sampled_from(["", "a.png", "\ud800", "x" * 300]),
+    st.just([]), st.just({}), st.just([[]]), st.just([1, 2, 3, 4]), st.just([[1, 2, 3, 4, 5, 6]]),
+    st.just({"size": [10, 20], "counts": "0"}), st.just({"size": [10**6, 10**6], "counts": [10**12]}),
+)  # fmt: skip
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.data())
+def test_whatever_a_coco_file_holds_it_is_a_study_or_one_error(make, tmp_path, source, data):
+    content = json.loads(json.dumps(coco_of()))
+    for _ in range(data.draw(st.integers(1, 3))):
+        part = content[data.draw(st.sampled_from(("images", "categories", "annotations")))]
+        keys = [*part[0], "segmentation", "attributes", "iscrowd", "area"]
+        entry = part[data.draw(st.integers(0, len(part) - 1))]
+        entry[data.draw(st.sampled_from(keys))] = data.draw(DAMAGE)
+    told = ""
+    try:
+        made = make(content, HOW_MANY, PRESENT, WHERE)
+    except AtlasError as error:
+        told = str(error)
+        told.encode()
+    else:
+        output = tmp_path / "out"
+        write_imported(made, source, output, overwrite=True)
+        read_study(output, QUERY_TYPES)
+    assert not told or "coco.json" in told or "objects.csv" in told or "samples.csv" in told
 
 
 def test_what_is_not_json_is_told_with_its_place(make, tmp_path, source):

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -51,6 +53,35 @@ def test_an_edit_is_seen_though_size_and_time_of_the_content_are_as_they_were(fo
     assert sorted(read) == ["a", "b", "b", "c"]
 
 
+def test_a_link_that_is_pointed_elsewhere_or_whose_file_is_edited_is_seen(folder, read):
+    cache = folder.parent / "cache"
+    cache.mkdir()
+    link = folder / "link"
+    for name in ("one", "two"):
+        (cache / name).write_bytes(name.encode())
+        os.utime(cache / name, (1, 1))
+    link.symlink_to(cache / "one")
+    seen = [hashes(folder)[str(link)]]
+    (cache / "one").write_bytes(b"ONE")
+    os.utime(cache / "one", (1, 1))
+    seen.append(hashes(folder)[str(link)])
+    link.unlink()
+    link.symlink_to(cache / "two")
+    seen.append(hashes(folder)[str(link)])
+    assert seen == [hashlib.sha256(content).hexdigest() for content in (b"one", b"ONE", b"two")]
+
+
+def test_two_files_of_one_size_and_one_time_have_different_stamps(folder, monkeypatch):
+    real = Path.stat
+
+    def at_once(path):
+        status = list(real(path))
+        return SimpleNamespace(st_dev=status[2], st_ino=status[1], st_size=status[6], st_mtime_ns=0, st_ctime_ns=0)
+
+    monkeypatch.setattr(Path, "stat", at_once)
+    assert picture_files.stamp(str(folder / "a")) != picture_files.stamp(str(folder / "b"))
+
+
 def test_a_touched_file_is_read_again_to_the_same_hash(folder, read):
     before = hashes(folder)
     os.utime(folder / "a", ns=(1, 1))
@@ -92,5 +123,5 @@ def test_missing_files_are_told_with_the_first_line_that_names_them(folder):
         AtlasError, match=r"samples.csv: 1 image\(s\) missing; .* `dvc pull .*images`\n  line 3: .*/x is"
     ):
         named.folder_of({"a", "x"})
-    with pytest.raises(AtlasError, match=r"line 5: .*images is not there"):
+    with pytest.raises(AtlasError, match=r"line 5: '': is empty; it must name a file"):
         named.folder_of({""})

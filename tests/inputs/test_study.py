@@ -286,13 +286,10 @@ def test_only_the_images_asked_for_are_opened(folder):
     assert "'a.png'" in only_problem(folder, images=["a.png"])
 
 
-@pytest.mark.parametrize(
-    "name", ["../secret.png", "sub/../../secret.png", "{outside}", "link.png", "linked/secret.png"]
-)
-def test_an_image_outside_the_studys_images_is_refused(folder, name):
+@pytest.mark.parametrize("name", ["../secret.png", "sub/../../secret.png", "{outside}", "linked/../../secret.png"])
+def test_a_name_that_leads_out_of_the_studys_images_is_refused(folder, name):
     outside = folder / "secret.png"
     draw(outside)
-    (folder / "images" / "link.png").symlink_to(outside)
     (folder / "images" / "linked").symlink_to(folder)
     name = name.format(outside=outside)
     write_tables(folder, [{**SAMPLE, "image": name, "target_object": ""}], [])
@@ -311,10 +308,69 @@ def test_an_absolute_name_is_refused_even_inside_the_folder(folder):
     assert "leads out of" in only_problem(folder)
 
 
-def test_a_link_to_an_image_within_the_folder_is_followed(folder):
-    (folder / "images" / "link.png").symlink_to(png(folder))
-    write_tables(folder, [{**SAMPLE, "image": "link.png", "target_object": ""}], [])
-    assert read_study(folder, QUERY_TYPES).samples["image"].tolist() == ["link.png"]
+@pytest.mark.parametrize("place", ["images/of_the_study.png", "cache/ab/cdef"])
+def test_images_and_masks_may_be_links_to_files_anywhere(folder, place):
+    draw(folder / "drawn.png")
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "drawn.png").rename(folder / place)
+    for name in ("images/link.png", "masks/m.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(folder / place)
+    objects = [{**OBJECT, "image": "link.png", "mask": "m.png", "x_max": "12"}]
+    write_tables(folder, [{**SAMPLE, "image": "link.png", "target_object": "object_0"}], objects)
+    study = read_study(folder, QUERY_TYPES)
+    assert study.samples["image"].tolist() == ["link.png"]
+    assert study.doubts == ()
+
+
+def test_a_link_to_nothing_is_told_in_one_line(folder):
+    missing(folder)
+    png(folder).symlink_to("/gone/a.png")
+    write_tables(folder, [SAMPLE])
+    assert "a.png: is a link to /gone/a.png, which is not there" in only_problem(folder)
+
+
+def test_an_image_is_found_under_its_name_in_another_unicode_form(folder):
+    png(folder).rename(folder / "images" / "Ko\u0308ln.png")
+    (folder / "masks").mkdir()
+    draw(folder / "masks" / "e\u0301.png")
+    objects = [{**OBJECT, "image": "K\u00f6ln.png", "mask": "\u00e9.png", "x_max": "12"}]
+    write_tables(folder, [{**SAMPLE, "image": "K\u00f6ln.png", "target_object": "object_0"}], objects)
+    study = read_study(folder, QUERY_TYPES)
+    assert study.image_path("K\u00f6ln.png").is_file()
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 6])
+def test_images_that_exif_turns_are_doubted_where_they_have_boxes(folder, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.new("RGB", (WIDTH, WIDTH)).save(png(folder), exif=exif)
+    (told,) = read_study(folder, QUERY_TYPES).doubts
+    assert told.startswith("1 image with boxes is turned or mirrored by EXIF orientation, first 'a.png'")
+    assert "boxes are taken as upright" in told
+    assert told.endswith(f"; look with `atlas boxes {folder}`")
+    write_tables(folder, objects=[OTHER], samples=[{**SAMPLE, "target_object": ""}, COLOUR])
+    assert read_study(folder, QUERY_TYPES).doubts == ()
+
+
+def test_boxes_as_fractions_are_refused_before_any_image_is_opened(folder):
+    fractions = dict(zip(("x_min", "y_min", "x_max", "y_max"), ("0.23", "0.23", "0.78", "0.78"), strict=True))
+    write_tables(folder, objects=[OBJECT, {**SECOND, **fractions}, OTHER])
+    line = only_problem(folder, images=())
+    assert line.startswith("objects.csv, line 3: box [0.23, 0.23, 0.78, 0.78] is smaller than a pixel; boxes are")
+    assert "these look like fractions of its sides" in line
+
+
+def test_a_mask_that_lies_outside_its_box_is_doubted(folder):
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    mask[:, :6] = 255
+    (folder / "masks").mkdir()
+    Image.fromarray(mask).save(folder / "masks" / "m.png")
+    masked(folder, "m.png")  # of the box from column 6 on
+    (told,) = read_study(folder, QUERY_TYPES).doubts
+    assert told.startswith("1 mask lies mostly outside the box of its object")
+    Image.fromarray(mask[:, ::-1]).save(folder / "masks" / "m.png")
+    assert read_study(folder, QUERY_TYPES).doubts == ()
 
 
 def test_an_image_without_a_name_is_told(folder):

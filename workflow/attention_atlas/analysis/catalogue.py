@@ -40,7 +40,7 @@ STEPS = {
         (
             *("analysis.grounding_tables", "analysis.grounding", "analysis.corrections", "analysis.targets"),
             *("analysis.corrected_maps", "analysis.blocks", "analysis.focus", "analysis.pooling", "analysis.rows"),
-            *("inputs.conditions", "cells", "inputs.study", "inputs.views"),
+            *("inputs.conditions", "cells", "inputs.images", "inputs.study", "inputs.views"),
         ),
         ("pooling", "query_types"),
     ),
@@ -55,7 +55,7 @@ STEPS = {
         (
             *("analysis.conditions", "analysis.contrasts", "analysis.corrections", "analysis.focus"),
             *("analysis.grounding", "analysis.pooling", "analysis.corrected_maps", "analysis.targets"),
-            *("analysis.blocks", "inputs.conditions", "cells", "inputs.study", "inputs.views"),
+            *("analysis.blocks", "inputs.conditions", "cells", "inputs.images", "inputs.study", "inputs.views"),
         ),
         ("pooling", "query_types"),
     ),
@@ -63,8 +63,8 @@ STEPS = {
         (
             *("analysis.head_tables", "analysis.head_scores", "analysis.heads", "analysis.corrections"),
             *("analysis.focus", "analysis.grounding", "analysis.pooling", "analysis.statistics"),
-            *("analysis.corrected_maps", "analysis.targets", "cells", "inputs.conditions", "inputs.study"),
-            *("inputs.views", "store"),
+            *("analysis.corrected_maps", "analysis.targets", "cells", "inputs.conditions", "inputs.images"),
+            *("inputs.study", "inputs.views", "store"),
         ),
         ("heads", "query_types", "statistics"),
     ),

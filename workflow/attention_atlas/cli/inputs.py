@@ -76,6 +76,8 @@ def validate(
 
         sections = parse(settings) if settings else load_settings(config).model_dump(mode="json")
         study = read_study(folder, sections["query_types"])
+        for doubt in study.doubts:
+            logger.warning("%s", doubt)
         logger.info(
             "%s is in order: %d samples of %d images, %d objects",
             folder,
@@ -105,10 +107,13 @@ def boxes(
     """Draw the images of a study with the boxes of their objects, to check boxes by eye."""
     with logged(log) as logger:
         from attention_atlas.inputs.study import read_study
+        from attention_atlas.inputs.views import all_images
         from attention_atlas.paper.boxes import draw
 
         study = read_study(folder, None)
-        there = sorted({*study.samples["image"], *study.objects["image"]})
+        for doubt in study.doubts:
+            logger.warning("%s", doubt)
+        there = sorted(all_images([*study.samples["image"], *study.objects["image"]]))
         chosen = known_images(images, there, folder) if images else there[:most_images]
         output.parent.mkdir(parents=True, exist_ok=True)
         draw(study, chosen).savefig(output, dpi=dpi)
@@ -162,6 +167,10 @@ def table(
     columns: Annotated[
         str, typer.Option(help="The table's column of each of ours, as in query=question,image=file.")
     ] = "",
+    split: Annotated[
+        bool, typer.Option("--split", help="Divide the images into the splits select and evaluate, drawn by --seed.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of --split.")] = 0,
     link: Link = False,
     overwrite: Overwrite = False,
     config: Config = CONFIG,
@@ -169,13 +178,17 @@ def table(
 ) -> None:
     """Make a study of a table of questions, its columns called as you like."""
     with logged(log) as logger:
+        from dataclasses import replace
+
         from attention_atlas.config import load_settings
-        from attention_atlas.inputs.importing import refuse_existing
+        from attention_atlas.inputs.importing import divided_by_image, refuse_existing
         from attention_atlas.inputs.question_tables import import_table, parse_columns
 
         refuse_existing(output, overwrite)
         query_types = load_settings(config).model_dump(mode="json")["query_types"]
         made = import_table(questions, images, parse_columns(columns), query_types)
+        if split:
+            made = replace(made, samples=divided_by_image(made.samples, seed))
         finish_import(made, images, output, link, overwrite, query_types, logger)
 
 
@@ -189,7 +202,7 @@ def finish_import(
     logger: logging.Logger,
 ) -> None:
     """Write an imported study, read it back with every check, and tell what it has and what was left out."""
-    from attention_atlas.inputs.importing import in_words, write_imported
+    from attention_atlas.inputs.importing import in_words, lacking_splits, write_imported
     from attention_atlas.inputs.study import read_study
     from attention_atlas.inputs.views import all_images
 
@@ -197,6 +210,11 @@ def finish_import(
     study = read_study(output, query_types)
     for line in in_words(made.told):
         logger.info("%s", line)
+    for doubt in (*made.doubts, *study.doubts):
+        logger.warning("%s", doubt)
+    lacking = lacking_splits(study.samples)
+    if lacking:
+        logger.warning("%s; `atlas import table --split` divides the images", lacking)
     num_images = len(all_images(study.samples["image"]))
     logger.info(
         "wrote %s: %d samples of %d images, %d objects", output, len(study.samples), num_images, len(study.objects)

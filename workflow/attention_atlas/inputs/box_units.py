@@ -5,7 +5,7 @@ one sentence for all of them, since small objects in a corner are no error.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import TypeVar
 
 import numpy as np
@@ -49,13 +49,11 @@ def box_problem(box: Box, image: str, size: Size | None) -> str | None:
         return f"{told} has no area; x_min < x_max and y_min < y_max must hold{hint or other_order(box, size)}"
     if is_under_a_pixel(*box):
         return f"{told} is smaller than a pixel{hint or f'; {UNITS}'}"
-    if size is None:
-        size = math.inf, math.inf  # type: ignore[assignment]
-    elif min(size) > 1 and max(box) <= MOST_FRACTION:
-        return f"{told} ends at the first pixel of {image!r} of {size[0]} x {size[1]} px; {UNITS}, {FRACTIONS}"
-    width, height = size
+    width, height = size or (math.inf, math.inf)
+    if size and min(size) > 1 and max(box) <= MOST_FRACTION:
+        return f"{told} ends at the first pixel of {image!r} of {width} x {height} px; {UNITS}, {FRACTIONS}"
     if min(box) < 0 or x_max > width or y_max > height:
-        of_size = f" of {width} x {height} px" if math.isfinite(width) else ""
+        of_size = f" of {width} x {height} px" if size else ""
         return f"{told} reaches outside the image {image!r}{of_size}{other_order(box, size)}"
     return None
 
@@ -87,8 +85,24 @@ def clip_rounding(box: Box, size: Size) -> Box:
     )
 
 
-def doubts_about_boxes(objects: pd.DataFrame, sizes: Mapping[str, Size], turned: Set[str]) -> Iterator[str]:
-    """Say what is unlikely of boxes (numbers) on images of known sizes (width, height); `turned` are those by EXIF."""
+def lies_outside(mask: np.ndarray, box: Sequence[str]) -> bool:
+    """Whether most of a mask (height, width) lies outside a box; False of a box that is no box."""
+    try:
+        x_min, y_min, x_max, y_max = (float(edge) for edge in box)
+        rows = slice(max(0, math.floor(y_min)), max(0, math.ceil(y_max)))
+        columns = slice(max(0, math.floor(x_min)), max(0, math.ceil(x_max)))
+    except (ValueError, OverflowError):
+        return False
+    return bool(mask[rows, columns].sum() < mask.sum() / 2)
+
+
+def doubts_about_boxes(
+    objects: pd.DataFrame, sizes: Mapping[str, Size], turned: Set[str], strays: int
+) -> Iterator[str]:
+    """Say what is unlikely of boxes (numbers) on images of known sizes (width, height).
+
+    `turned` are the images that EXIF turns, `strays` counts the masks that lie mostly outside their box.
+    """
     seen = objects[objects["image"].isin(sizes)]
     if seen.empty:
         return
@@ -101,7 +115,10 @@ def doubts_about_boxes(objects: pd.DataFrame, sizes: Mapping[str, Size], turned:
             f"{twice} of {len(seen)} objects have label and box of another object of their image: a thing that stands "
             "twice is counted twice"
         )
-    images = sorted(turned.intersection(seen["image"].tolist()))
+    if strays:
+        told = counted(strays, "mask lies", "masks lie")
+        yield f"{told} mostly outside the box of its object: masks are the targets, boxes are drawn; {UNITS}"
+    images = sorted(turned & set(seen["image"].tolist()))
     if images:
         yield (
             f"{counted(len(images), 'image with boxes is', 'images with boxes are')} turned or mirrored by EXIF "
@@ -112,8 +129,8 @@ def doubts_about_boxes(objects: pd.DataFrame, sizes: Mapping[str, Size], turned:
 def doubt_about_scale(far: np.ndarray, size: np.ndarray) -> str | None:
     """Say in which other unit boxes seem to be: their lower right corners and their images' sizes, (n, 2) each."""
     for most, unit, chance in SCALES:
-        larger = (size > most).any(axis=1)
-        within = (far[larger] <= most * 1.001).all(axis=1)
+        larger = np.any(size > most, axis=1)
+        within = np.all(far[larger] <= most * 1.001, axis=1)
         if larger.any() and mostly(within) and by_chance(most / size[larger]) <= chance:
             told = f"lie within 0 to {most}, as {unit} of the sides would"
             return f"{share(within)} on images of more than {most} px {told}; {UNITS}"

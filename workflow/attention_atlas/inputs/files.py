@@ -27,7 +27,7 @@ def inside(folder: Path, name: str) -> Path:
     problem = name_problem(folder, name)
     if problem:
         raise AtlasError(problem)
-    return located(folder / name)
+    return located(folder, name)
 
 
 def name_problem(folder: Path, name: str) -> str | None:
@@ -36,7 +36,7 @@ def name_problem(folder: Path, name: str) -> str | None:
         return f"is empty; it must name a file in {folder}"
     if "\0" in name:
         return f"{name!r} holds a NUL byte, which no file name can; correct the table"
-    if any("\ud800" <= character <= "\udfff" for character in name):
+    if has_half_a_character(name):
         return f"{name!a} holds half of a character (a lone surrogate), which is no text; correct the table"
     if "://" in name:
         return f"{name!r} is an address; download the file into {folder} and name it relative to that folder"
@@ -52,19 +52,29 @@ def name_problem(folder: Path, name: str) -> str | None:
     return None
 
 
-def located(path: Path) -> Path:
-    """Return the file itself or, where it is not there, its only neighbour of the same name in another Unicode form.
+def has_half_a_character(text: str) -> bool:
+    """Whether a text holds a lone surrogate, as JSON can write it and no file can hold it."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def located(folder: Path, name: str) -> Path:
+    """Return the path of a name in a folder or, where nothing is there, of the same name in another Unicode form.
 
     macOS writes "é" as two characters and most tables as one: the same name to every reader.
     """
-    if path.name.isascii() or os.path.lexists(path):
-        return path
-    wanted = composed(path.name)
+    path = folder
+    for part in PurePosixPath(name).parts:
+        path = path / part if part.isascii() or os.path.lexists(path / part) else same_to_readers(path, part)
+    return path
+
+
+def same_to_readers(folder: Path, name: str) -> Path:
+    """Return the only file of a folder whose name reads the same, else the path of the name itself."""
     try:
-        alike = [other for other in path.parent.iterdir() if composed(other.name) == wanted]
-    except OSError:
-        return path
-    return alike[0] if len(alike) == 1 else path
+        alike = [path for path in folder.iterdir() if composed(path.name) == composed(name)]
+    except (OSError, ValueError):
+        alike = []
+    return alike[0] if len(alike) == 1 else folder / name
 
 
 def composed(name: str) -> str:

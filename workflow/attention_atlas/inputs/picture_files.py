@@ -39,11 +39,11 @@ class PictureFiles:
     def _missing(self) -> dict[str, str]:
         paths = {name: self.folder / name for name in sorted(self._lines, key=self._lines.__getitem__)}
         problems = {name: why_missing(self.folder, name) for name in paths}
-        return {name: f"line {self._lines[name]}: {paths[name]} {told}" for name, told in problems.items() if told}
+        return {name: f"line {self._lines[name]}: {told}" for name, told in problems.items() if told}
 
     @cached_property
     def _hashes(self) -> dict[str, str]:
-        paths = {name: str(located(self.folder / name)) for name in self._lines if name not in self._missing}
+        paths = {name: str(located(self.folder, name)) for name in self._lines if name not in self._missing}
         hashes = file_hashes(paths.values(), MEMORY / f"{'_'.join(self.folder.parts)}.json")
         return {name: hashes[path] for name, path in paths.items()}
 
@@ -68,8 +68,11 @@ class PictureFiles:
 def why_missing(folder: Path, name: str) -> str | None:
     """Say why a name of a table has no file in a folder, if so."""
     path = folder / name
-    problem = name_problem(folder, name) or file_problem(located(path))
-    return "is not there" if problem and is_missing(path) and not path.is_symlink() else problem
+    problem = name_problem(folder, name)
+    if problem:
+        return f"{name!r}: {problem}"
+    problem = file_problem(located(folder, name))
+    return f"{path} {'is not there' if is_missing(path) and not path.is_symlink() else problem}" if problem else None
 
 
 def file_hashes(paths: Iterable[str], memory: Path) -> dict[str, str]:

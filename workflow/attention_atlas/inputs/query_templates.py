@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from string import Formatter
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from attention_atlas.config import Name, Section, checked
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.answers import canonical
+from attention_atlas.inputs.files import composed
 from attention_atlas.inputs.questions import with_article
 
 PLACEHOLDERS = {
@@ -24,6 +25,14 @@ PLACEHOLDERS = {
 TARGETS = {"image": ("all", "none"), "label": ("label", "all", "none"), "object": ("object", "label", "all", "none")}
 
 
+def plain_label(value: Any) -> Any:
+    """A text without spaces around it or doubled in it, its letters in the composed Unicode form."""
+    return " ".join(composed(value).split()) if isinstance(value, str) else value
+
+
+Label = Annotated[str, BeforeValidator(plain_label)]
+
+
 class Template(Section):
     """One entry of the queries file; what an entry may hold is said in docs/studies.md."""
 
@@ -31,12 +40,12 @@ class Template(Section):
     query_type: str
     query: str
     for_each: Literal["image", "label", "object"] = "image"
-    labels: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
     expected_answer: str = ""
     target: Literal["all", "label", "object", "none"] | None = None
     absent: bool = False
     most_per_image: int | None = Field(None, ge=1)
-    plurals: dict[str, str] = Field(default_factory=dict)
+    plurals: dict[Label, str] = Field(default_factory=dict)
 
     @property
     def aims_at(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from attention_atlas.errors import AtlasError, nearest
-from attention_atlas.inputs.importing import ImportedStudy, Row, check_rows, refuse, sizes_of
+from attention_atlas.inputs.importing import ImportedStudy, Row, check_rows, clipped_to_images, refuse, sizes_of
 from attention_atlas.inputs.study import BOX, SAMPLE_COLUMNS, numbered_rows
 
 NEEDED = ("image", "query_type", "query")
@@ -31,6 +31,7 @@ def import_table(path: Path, images: Path, columns: Mapping[str, str], query_typ
     objects, problems = add_objects(path, samples, given)
     first = pd.DataFrame(samples).groupby("image", sort=False)["line"].first()
     sizes, image_problems = sizes_of(images, {str(name): f"{path}, line {line}" for name, line in first.items()})
+    objects = clipped_to_images(objects, sizes)
     refuse([*problems, *check_rows(path, path, samples, objects, query_types, sizes), *image_problems], path)
     return ImportedStudy(samples, objects, told=+told)
 

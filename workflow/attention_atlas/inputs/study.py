@@ -14,7 +14,7 @@ import pandas as pd
 
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.answers import canonical
-from attention_atlas.inputs.box_units import box_problem, doubts_about_boxes, is_under_a_pixel
+from attention_atlas.inputs.box_units import box_problem, doubts_about_boxes, is_under_a_pixel, lies_outside
 from attention_atlas.inputs.files import inside, located
 from attention_atlas.inputs.images import read_mask, upright_size
 from attention_atlas.inputs.views import all_images, images_of, view_of, views
@@ -56,7 +56,7 @@ class Study:
 
     def image_path(self, image: str) -> Path:
         """The file of an image."""
-        return located(self.folder / "images" / image)
+        return located(self.folder / "images", image)
 
     def on(self, images: Set[str]) -> "Study":
         """The part of the study on some of its images, rows in the tables' order."""
@@ -75,10 +75,14 @@ class Study:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What was seen of images: (width, height) of each, those that EXIF turns, and what is wrong with the others."""
+    """What was seen of images: (width, height) of each, those that EXIF turns, and what is wrong with the others.
+
+    `strays` counts the masks that lie mostly outside the box of their object.
+    """
 
     sizes: Mapping[str, tuple[int, int]]
     turned: Set[str]
+    strays: int
     problems: Sequence[str]
 
 
@@ -106,7 +110,7 @@ def read_study(folder: Path, query_types: Mapping[str, Any] | None, images: Coll
         more = [f"... and {len(problems) - len(told)} more"] if len(problems) > len(told) else []
         raise AtlasError(f"{folder}: {len(problems)} problem(s)\n  " + "\n  ".join([*told, *more]))
     objects = objects.astype(dict.fromkeys(BOX, float))
-    doubts = doubts_about_boxes(objects, pictures.sizes, pictures.turned)
+    doubts = doubts_about_boxes(objects, pictures.sizes, pictures.turned, pictures.strays)
     return Study(folder, samples, objects, tuple(f"{doubt}; look with `atlas boxes {folder}`" for doubt in doubts))
 
 
@@ -301,13 +305,13 @@ def look_at_images(
                 else:
                     turned |= {image} if is_turned else set()
     opened = objects[objects["image"].isin(sizes)]
-    problems += mask_problems(folder, opened, sizes) if "mask" in objects else []
-    return Pictures(sizes, frozenset(turned), problems)
+    strays, of_masks = look_at_masks(folder, opened, sizes) if "mask" in objects else (0, [])
+    return Pictures(sizes, frozenset(turned), strays, [*problems, *of_masks])
 
 
-def mask_problems(folder: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Masks that cannot be read, or are not of their image's size, or are empty."""
-    problems = []
+def look_at_masks(folder: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> tuple[int, list[str]]:
+    """Count the masks that lie outside their boxes; say which cannot be read, are of another size, or are empty."""
+    strays, problems = 0, []
     for row in objects[objects["mask"] != ""].to_dict("records"):
         here = f"{folder / 'objects.csv'}, line {row['line']}: mask {row['mask']!r}"
         try:
@@ -319,4 +323,6 @@ def mask_problems(folder: Path, objects: pd.DataFrame, sizes: Mapping[str, tuple
             problems.append(f"{here} is {mask.shape[::-1]}, its image {sizes[row['image']]} px")
         elif not mask.any():
             problems.append(f"{here} is empty")
-    return problems
+        else:
+            strays += lies_outside(mask, [row[edge] for edge in BOX])
+    return strays, problems
