@@ -11,7 +11,7 @@ from attention_atlas.cli import app
 from attention_atlas.config import load_settings
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.coco import Choice, import_coco
-from attention_atlas.inputs.importing import safe_names, write_imported
+from attention_atlas.inputs.importing import divided_by_image, safe_names, write_imported
 from attention_atlas.inputs.query_templates import check_templates, read_templates
 from attention_atlas.inputs.question_tables import import_table, parse_columns
 from attention_atlas.inputs.study import read_study
@@ -505,9 +505,18 @@ def test_names_of_categories_are_read_without_needless_spaces(make):
 def test_boxes_written_as_corners_are_doubted(make):
     corners = [annotation(1, 18, [8, 1, 15, 8]), annotation(1, 53, [10, 2, 19, 9]), annotation(2, 53, [0, 0, 20, 10])]
     (doubt,) = make(coco_of(corners[:2]), PRESENT).doubts
-    assert doubt.startswith("2 of 2 boxes reach outside their image as COCO's x, y, width, height, and all of them")
-    assert make(coco_of([*corners[:2], annotation(2, 53, [12, 3, 5, 5])]), PRESENT).doubts == ()
+    assert doubt.startswith("2 of 2 boxes reach more than a pixel outside their image as COCO's x, y, width, height,")
+    assert "all of them would fit as x_min, y_min, x_max, y_max; look with `atlas boxes`" in doubt
     assert make(coco_of(corners[2:]), PRESENT).doubts == ()
+
+
+def test_boxes_many_of_which_reach_outside_are_doubted_and_a_few_are_not(make):
+    right = [annotation(image, 18, [k, 0, 4, 4]) for k in range(15) for image in (1, 2)]
+    thousandths = annotation(1, 53, [250, 500, 300, 400])
+    (doubt,) = make(coco_of([*right[:2], thousandths]), PRESENT).doubts
+    assert doubt.startswith("1 of 3 boxes reach more than a pixel outside")
+    assert "another unit" in doubt
+    assert make(coco_of([*right, thousandths]), PRESENT).doubts == ()
 
 
 def test_a_missing_image_is_a_link_to_nothing_too_but_nothing_else(make, source):
@@ -824,6 +833,93 @@ def test_a_table_that_cannot_be_understood_is_refused_with_what_to_do(table, tex
     with pytest.raises(AtlasError) as caught:
         table(text, columns, name)
     assert problem in str(caught.value)
+
+
+def test_an_edge_beyond_the_image_by_rounding_alone_is_the_images(table):
+    row = {"image": "a.png", "query_type": "spatial", "query": "Where?"}
+    made = table(json.dumps({**row, "box": [-0.0004, 2, 20.0003, 9.9999]}), "", "questions.jsonl")
+    assert [made.objects[0][edge] for edge in ("x_min", "y_min", "x_max", "y_max")] == ["0", "2", "20", "10"]
+    with pytest.raises(AtlasError, match=r"line 1: box \[0, 2, 20.01, 9\] reaches outside"):
+        table(json.dumps({**row, "box": [0, 2, 20.01, 9]}), "", "questions.jsonl")
+
+
+@pytest.mark.parametrize("name", ["questions.csv", "questions.jsonl"])
+def test_fractions_in_a_table_of_questions_are_refused_with_their_line(table, name):
+    row = {"image": "a.png", "query_type": "spatial", "query": "Where?", "box": [0.23, 0.23, 0.78, 0.78]}
+    text = json.dumps(row)
+    if name.endswith("csv"):
+        text = 'image,query_type,query,x_min,y_min,x_max,y_max\n"a.png",spatial,Where?,0.23,0.23,0.78,0.78\n'
+    with pytest.raises(
+        AtlasError, match=r"line [12]: box \[0.23, 0.23, 0.78, 0.78\] is smaller than a pixel; boxes are"
+    ):
+        table(text, "", name)
+
+
+def test_a_question_about_several_images_is_imported_with_all_of_them(table, source, tmp_path):
+    made = table("image,query_type,query\na.png|b.png,counting,How many in both?\n", "")
+    write_imported(made, source, tmp_path / "study")
+    assert sorted(path.name for path in (tmp_path / "study/images").iterdir()) == ["a.png", "b.png"]
+    assert len(read_study(tmp_path / "study", QUERY_TYPES).samples) == 1
+
+
+def rows_about(*images):
+    return [{"image": image, "split": "", "line": line} for line, image in enumerate(images, start=2)]
+
+
+def test_images_are_divided_into_halves_and_none_is_in_both():
+    rows = rows_about(*(f"{number}.png" for number in range(20)), *(f"{number}.png" for number in range(20)))
+    divided = divided_by_image(rows, 0)
+    split_of = {row["image"]: row["split"] for row in divided}
+    assert all(row["split"] == split_of[row["image"]] for row in divided)
+    assert sorted(split_of.values()) == ["evaluate"] * 10 + ["select"] * 10
+    assert divided_by_image(rows, 0) == divided
+    assert divided_by_image(rows, 1) != divided
+    assert [{**row, "split": ""} for row in divided] == rows
+
+
+def test_images_of_one_question_are_in_one_split_and_so_are_all_that_hang_together():
+    rows = rows_about("d", "a|b", "e", "b|c", "f", "c", "g|h", "h|g", "g")
+    for seed in range(20):
+        split_of = {name: row["split"] for row in divided_by_image(rows, seed) for name in row["image"].split("|")}
+        assert split_of["a"] == split_of["b"] == split_of["c"]
+        assert split_of["g"] == split_of["h"]
+        assert 3 <= sum(split == "select" for split in split_of.values()) <= 5
+
+
+def test_a_split_that_is_given_is_never_drawn_anew():
+    rows = rows_about("a", "b")
+    rows[1]["split"] = "select"
+    with pytest.raises(AtlasError, match="line 3: split is 'select' already; leave out --split"):
+        divided_by_image(rows, 0)
+
+
+def run_table(tmp_path, source, *more, text=TABLE):
+    (tmp_path / "questions.csv").write_text(text, encoding="utf-8")
+    arguments = ["import", "table", str(tmp_path / "questions.csv"), "--images", str(source), "--columns", MAPPED]
+    return CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "study"), *more])
+
+
+def test_a_table_without_splits_says_what_is_missing_and_can_be_divided(tmp_path, source):
+    ran = run_table(tmp_path, source)
+    assert ran.exit_code == 0
+    assert "no sample is in the split select or evaluate: heads are chosen on select" in ran.output
+    assert "`atlas import table --split` divides the images" in ran.output
+    ran = run_table(tmp_path, source, "--overwrite", "--split", "--seed", "3")
+    assert "no sample is in the split" not in ran.output
+    study = read_study(tmp_path / "study", QUERY_TYPES)
+    assert study.samples.groupby("image")["split"].unique().map(list).tolist() in (
+        [["select"], ["evaluate"]],
+        [["evaluate"], ["select"]],
+    )
+
+
+def test_an_import_tells_the_doubts_about_its_boxes_once(tmp_path, source):
+    Image.new("RGB", (2000, 1500)).save(source / "a.png")
+    text = TABLE.replace("10,0,20,10", "100,100,900,900").replace("1,2,5,6.5", "230,230,780,780")
+    ran = run_table(tmp_path, source, text=text)
+    assert ran.exit_code == 0
+    assert ran.output.count("all 2 boxes on images of more than 1000 px lie within 0 to 1000, as thousandths") == 1
+    assert f"look with `atlas boxes {tmp_path / 'study'}`" in ran.output
 
 
 def test_the_command_imports_a_table(tmp_path, source):

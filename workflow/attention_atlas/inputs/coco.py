@@ -48,6 +48,7 @@ from attention_atlas.inputs.query_templates import (
 from attention_atlas.inputs.segmentations import mask_of
 from attention_atlas.inputs.study import BOX
 
+MOST_OUTSIDE = 0.1  # of all boxes: some datasets draw a few beyond the edge
 COLOUR_NAMES = ("colour", "color")
 
 
@@ -172,7 +173,7 @@ def import_coco(
     objects = with_lines(object_rows(asked, ids, masks))
     sizes = {one.picture.file_name: (one.picture.width, one.picture.height) for one in asked}
     refuse(check_rows(output / "samples.csv", output / "objects.csv", samples, objects, query_types, sizes))
-    return ImportedStudy(samples, objects, masks, told, tuple(doubts_about_corners(asked)))
+    return ImportedStudy(samples, objects, masks, told, tuple(doubts_about_edges(coco)))
 
 
 def read_coco(path: Path) -> tuple[Coco, Counter[str]]:
@@ -384,16 +385,16 @@ def was_clipped(bbox: Box, box: Box) -> bool:
     return any(not math.isclose(a, b, abs_tol=ROUNDING, rel_tol=0) for a, b in zip(edges(bbox), box, strict=True))
 
 
-def doubts_about_corners(asked: Sequence[AskedImage]) -> Iterator[str]:
-    """Say so where boxes seem to be written as corners, not as a corner and a size as COCO does."""
-    boxes = [(one.picture, box) for one in asked for box in (each.bbox for each in one.annotations.values()) if box]
-    outside = sum(x + w > picture.width + 1 or y + h > picture.height + 1 for picture, (x, y, w, h) in boxes)
-    as_corners = [0 <= x < w <= picture.width and 0 <= y < h <= picture.height for picture, (x, y, w, h) in boxes]
-    if outside and all(as_corners):
-        yield (
-            f"{outside} of {len(boxes)} boxes reach outside their image as COCO's x, y, width, height, and all of them "
-            "would fit as x_min, y_min, x_max, y_max; look with `atlas boxes`"
-        )
+def doubts_about_edges(coco: Coco) -> Iterator[str]:
+    """Say so where boxes seem not to be x, y, width, height in pixels, which COCO's are."""
+    pictures = {picture.id: (picture.width, picture.height) for picture in coco.images}
+    boxes = [(*pictures[one.image_id], *one.bbox) for one in coco.annotations if one.bbox]
+    outside = sum(min(x, y) < -1 or x + w > width + 1 or y + h > height + 1 for width, height, x, y, w, h in boxes)
+    told = f"{outside} of {len(boxes)} boxes reach more than a pixel outside their image as COCO's x, y, width, height"
+    if outside and all(0 <= x < w <= width and 0 <= y < h <= height for width, height, x, y, w, h in boxes):
+        yield f"{told}, and all of them would fit as x_min, y_min, x_max, y_max; look with `atlas boxes`"
+    elif outside > MOST_OUTSIDE * len(boxes):
+        yield f"{told} in pixels: unit, order of the numbers or files may be others; look with `atlas boxes`"
 
 
 def colour_of(annotation: Annotation) -> str:
