@@ -517,6 +517,8 @@ def test_boxes_many_of_which_reach_outside_are_doubted_and_a_few_are_not(make):
     assert doubt.startswith("1 of 3 boxes reach more than a pixel outside")
     assert "unit, order of the numbers or files may be others" in doubt
     assert make(coco_of([*right, thousandths]), PRESENT).doubts == ()
+    with pytest.raises(AtlasError, match=r"no query fits any image \(.*2 of 2 boxes reach more than a pixel outside"):
+        make(coco_of([thousandths, annotation(2, 18, [30, 200, 20, 20])]), PRESENT)
 
 
 def test_a_missing_image_is_a_link_to_nothing_too_but_nothing_else(make, source):
@@ -903,7 +905,7 @@ def test_a_table_without_splits_says_what_is_missing_and_can_be_divided(tmp_path
     ran = run_table(tmp_path, source)
     assert ran.exit_code == 0
     assert "no sample is in the split select or evaluate: heads are chosen on select" in ran.output
-    assert "`atlas import table --split` divides the images" in ran.output
+    assert "; --split divides the images" in ran.output
     ran = run_table(tmp_path, source, "--overwrite", "--split", "--seed", "3")
     assert "no sample is in the split" not in ran.output
     study = read_study(tmp_path / "study", QUERY_TYPES)

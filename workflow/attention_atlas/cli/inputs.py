@@ -189,7 +189,7 @@ def table(
         made = import_table(questions, images, parse_columns(columns), query_types)
         if split:
             made = replace(made, samples=divided_by_image(made.samples, seed))
-        finish_import(made, images, output, link, overwrite, query_types, logger)
+        finish_import(made, images, output, link, overwrite, query_types, logger, "; --split divides the images")
 
 
 def finish_import(
@@ -200,8 +200,12 @@ def finish_import(
     overwrite: bool,
     query_types: Mapping[str, Any],
     logger: logging.Logger,
+    hint: str = "",
 ) -> None:
-    """Write an imported study, read it back with every check, and tell what it has and what was left out."""
+    """Write an imported study, read it back with every check, and tell what it has and what was left out.
+
+    `hint` says what to do where a split has no images.
+    """
     from attention_atlas.inputs.importing import in_words, lacking_splits, write_imported
     from attention_atlas.inputs.study import read_study
     from attention_atlas.inputs.views import all_images
@@ -214,7 +218,7 @@ def finish_import(
         logger.warning("%s", doubt)
     lacking = lacking_splits(study.samples)
     if lacking:
-        logger.warning("%s; `atlas import table --split` divides the images", lacking)
+        logger.warning("%s%s", lacking, hint)
     num_images = len(all_images(study.samples["image"]))
     logger.info(
         "wrote %s: %d samples of %d images, %d objects", output, len(study.samples), num_images, len(study.objects)

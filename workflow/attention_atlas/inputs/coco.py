@@ -164,7 +164,8 @@ def import_coco(
     asked, left_out = ask_images(coco, images, templates, query_types, choice)
     told = changed + left_out
     if not asked:
-        raise AtlasError(f"{annotations}: no query fits any image ({'; '.join(in_words(told))})")
+        why = "; ".join([*in_words(told), *doubts_about_edges(coco)])
+        raise AtlasError(f"{annotations}: no query fits any image ({why})")
     ids = image_ids(coco)
     refuse(size_problems(images, asked), annotations)  # before masks of a size that no image has fill the memory
     masks, mask_problems = masks_of(asked, ids, told)
