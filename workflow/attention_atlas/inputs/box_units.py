@@ -144,7 +144,7 @@ def doubt_about_scale(far: np.ndarray, size: np.ndarray) -> str | None:
 
 def share(within: np.ndarray) -> str:
     """Return how many boxes are meant."""
-    return f"all {len(within)} boxes" if within.all() else f"{within.sum()} of {len(within)} boxes"
+    return f"all {len(within)} boxes" if within.all() and len(within) > 1 else f"{within.sum()} of {len(within)} boxes"
 
 
 def mostly(within: np.ndarray) -> bool:

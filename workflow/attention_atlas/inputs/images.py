@@ -33,7 +33,7 @@ ORIENTATION = 0x0112
 # DDS readers, struct.error where it rewrites EXIF of a wrong type.
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, RuntimeError, MemoryError, ArithmeticError, LookupError),
-    *(AttributeError, struct.error, Image.DecompressionBombError),
+    *(struct.error, Image.DecompressionBombError),
 )
 
 T = TypeVar("T")
