@@ -324,7 +324,7 @@ WHOLE += [encoded("PNG", exif=exif(3)), encoded("TIFF", compression="tiff_lzw"),
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask])
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_whatever_the_damage_it_is_a_picture_or_an_error_naming_the_file(tmp_path_factory, read, data):
     content = bytearray(data.draw(st.sampled_from(WHOLE)))

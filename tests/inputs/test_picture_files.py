@@ -71,6 +71,15 @@ def test_a_link_that_is_pointed_elsewhere_or_whose_file_is_edited_is_seen(folder
     assert seen == [hashlib.sha256(content).hexdigest() for content in (b"one", b"ONE", b"two")]
 
 
+def test_a_name_in_another_unicode_form_is_the_file_and_its_content(folder):
+    (folder / "Ko\u0308ln.png").write_bytes(b"a")
+    named = files(folder, "K\u00f6ln.png", "a")
+    assert named.folder_of({"K\u00f6ln.png"}) == str(folder)
+    before = named.digest({"K\u00f6ln.png"})
+    (folder / "Ko\u0308ln.png").write_bytes(b"b")
+    assert files(folder, "K\u00f6ln.png").digest({"K\u00f6ln.png"}) != before
+
+
 def test_two_files_of_one_size_and_one_time_have_different_stamps(folder, monkeypatch):
     real = Path.stat
 

@@ -189,7 +189,8 @@ def table(
         made = import_table(questions, images, parse_columns(columns), query_types)
         if split:
             made = replace(made, samples=divided_by_image(made.samples, seed))
-        finish_import(made, images, output, link, overwrite, query_types, logger, "; --split divides the images")
+        hint = "" if split else "; --split divides the images"
+        finish_import(made, images, output, link, overwrite, query_types, logger, hint)
 
 
 def finish_import(
