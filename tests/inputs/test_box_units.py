@@ -58,6 +58,19 @@ def test_one_box_of_many_that_leaves_the_corner_hides_nothing():
     assert doubts(boxes[-5:], (448, 448)) == []
 
 
+def test_some_images_whose_boxes_are_in_another_unit_are_doubted_beside_others():
+    shares = np.vstack([SHARES, SHARES[:, [1, 0, 3, 2]]])
+    boxes = np.vstack([shares * 1000, shares * 1000, *[shares * 4000] * 8])
+    objects = pd.DataFrame(boxes, columns=["x_min", "y_min", "x_max", "y_max"])
+    objects = objects.assign(image=np.repeat([f"{n}.png" for n in range(10)], 8), label="dog")
+    sizes = {f"{n}.png": (4000, 4000) for n in range(10)}
+    (told,) = doubts_about_boxes(objects, sizes, frozenset(), 0)
+    assert told.startswith("2 of 10 images have all of several boxes in their upper left quarter, first '0.png'")
+    assert list(doubts_about_boxes(objects.iloc[8:], sizes, frozenset(), 0)) == []  # one image may be so
+    alone = objects.groupby("image").nth(1)
+    assert list(doubts_about_boxes(alone, sizes, frozenset(), 0)) == []
+
+
 def test_random_boxes_in_pixels_are_seldom_doubted():
     rng = np.random.default_rng(7)
     doubted = 0

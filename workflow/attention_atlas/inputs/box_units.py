@@ -25,6 +25,7 @@ ROUNDING = 1e-3  # px; boxes are written with two decimals, their edges are sums
 SCALES = ((1000, "thousandths", 0.9), (100, "percentages", 0.1))
 CORNER = 0.5  # of both sides
 CHANCE = 0.1
+CHANCE_OF_AN_IMAGE, FEWEST_IMAGES, PART_OF_IMAGES = 1e-3, 2, 0.1
 SHARE = 0.95  # of all boxes: one outlier among many hides nothing
 
 
@@ -108,7 +109,8 @@ def doubts_about_boxes(
         return
     size = np.array([sizes[image] for image in seen["image"].tolist()], dtype=float)
     far = seen[["x_max", "y_max"]].to_numpy(dtype=float)
-    yield from filter(None, [doubt_about_scale(far, size)])
+    doubt = doubt_about_scale(far, size) or doubt_about_some_images(seen["image"], (far / size).max(axis=1))
+    yield from filter(None, [doubt])
     twice = int(seen.duplicated(["image", "label", *BOX]).sum())
     if twice:
         yield (
@@ -140,6 +142,21 @@ def doubt_about_scale(far: np.ndarray, size: np.ndarray) -> str | None:
         told = "lie in the upper left quarter of their image, as boxes in another unit or of a smaller copy would"
         return f"{share(in_corner)} {told}; {UNITS}"
     return None
+
+
+def doubt_about_some_images(images: pd.Series, reach: np.ndarray) -> str | None:
+    """Say how many images have boxes in their corner alone, as where studies in two units were joined.
+
+    `reach` is how far each box goes to the right or down, as a share of the side, whichever is more.
+    """
+    of_images = pd.Series(reach).groupby(images.to_numpy()).agg(["max", "size"])
+    odd = (of_images["max"] <= CORNER) & (of_images["max"] ** (2 * of_images["size"]) <= CHANCE_OF_AN_IMAGE)
+    if odd.sum() < FEWEST_IMAGES or odd.mean() < PART_OF_IMAGES:
+        return None
+    return (
+        f"{odd.sum()} of {len(odd)} images have all of several boxes in their upper left quarter, first "
+        f"{odd.index[odd][0]!r}, as boxes in another unit or of a smaller copy would be; {UNITS}"
+    )
 
 
 def share(within: np.ndarray) -> str:
