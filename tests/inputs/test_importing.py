@@ -502,6 +502,15 @@ def test_names_of_categories_are_read_without_needless_spaces(make):
     assert told(made)["categories of the name of another: read as one"] == 1
 
 
+def test_labels_of_queries_are_read_as_names_of_categories_are(make):
+    categories = [{"id": 18, "name": "pâté "}, {"id": 53, "name": "apple"}, {"id": 58, "name": "hot dog"}]
+    label = "pa\u0302te\u0301"
+    made = make(
+        coco_of(categories=categories), {**HOW_MANY, "labels": [f" {label}"], "plurals": {label: "pâtés maison"}}
+    )
+    assert asked(made, "query") == [("How many pâtés maison are there?",)]
+
+
 def test_boxes_written_as_corners_are_doubted(make):
     corners = [annotation(1, 18, [8, 1, 15, 8]), annotation(1, 53, [10, 2, 19, 9]), annotation(2, 53, [0, 0, 20, 10])]
     (doubt,) = make(coco_of(corners[:2]), PRESENT).doubts
