@@ -340,6 +340,15 @@ def test_an_image_is_found_under_its_name_in_another_unicode_form(folder):
     assert study.image_path("K\u00f6ln.png").is_file()
 
 
+def test_one_image_is_not_named_in_two_unicode_forms(folder):
+    png(folder).rename(folder / "images" / "e\u0301.png")
+    samples = [{**SAMPLE, "image": "\u00e9.png", "target_object": ""}]
+    write_tables(folder, samples, [{**OBJECT, "image": "e\u0301.png"}])
+    line = only_problem(folder, images=())
+    assert line.startswith("objects.csv, line 2: image 'e\u0301.png' is written in another Unicode form")
+    assert "samples.csv, line 2; write both alike" in line
+
+
 @pytest.mark.parametrize("orientation", [2, 3, 4, 6])
 def test_images_that_exif_turns_are_doubted_where_they_have_boxes(folder, orientation):
     exif = Image.Exif()

@@ -15,7 +15,7 @@ import pandas as pd
 from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.answers import canonical
 from attention_atlas.inputs.box_units import box_problem, doubts_about_boxes, is_under_a_pixel, lies_outside
-from attention_atlas.inputs.files import inside, located
+from attention_atlas.inputs.files import composed, inside, located
 from attention_atlas.inputs.images import read_mask, upright_size
 from attention_atlas.inputs.views import all_images, images_of, view_of, views
 
@@ -103,6 +103,7 @@ def read_study(folder: Path, query_types: Mapping[str, Any] | None, images: Coll
         *check_samples(folder / "samples.csv", samples, query_types),
         *(check_targets(folder / "samples.csv", samples, objects) if not object_problems else []),
         *check_objects(folder / "objects.csv", objects, pictures.sizes),
+        *same_to_readers(folder, samples, objects),
         *pictures.problems,
     ]
     if problems:
@@ -284,6 +285,20 @@ def plainly_right(objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -
     named = objects["object_id"].str.fullmatch(SAFE_ID) & ~objects.duplicated(["image", "object_id"])
     small = is_under_a_pixel(x_min, y_min, x_max, y_max)
     return box & named & ~small & ~objects["image"].isin(sizes)
+
+
+def same_to_readers(folder: Path, samples: pd.DataFrame, objects: pd.DataFrame) -> Iterator[str]:
+    """Images whose names differ in their Unicode form alone: one picture would be two, and its objects on neither."""
+    first: dict[str, tuple[str, str]] = {}
+    for table, rows in (("samples.csv", samples), ("objects.csv", objects)):
+        for named, line in rows.groupby("image", sort=False)["line"].first().items():
+            for image in filter(lambda name: not name.isascii(), images_of(str(named))):
+                other, place = first.setdefault(composed(image), (image, f"{table}, line {line}"))
+                if other != image:
+                    yield (
+                        f"{folder / table}, line {line}: image {image!r} is written in another Unicode form than in "
+                        f"{place}; write both alike"
+                    )
 
 
 def look_at_images(
