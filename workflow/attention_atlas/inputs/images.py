@@ -118,6 +118,4 @@ def grey_from_numbers(values: np.ndarray) -> Image.Image:
 
 def to_mask(image: Image.Image) -> np.ndarray:
     """The pixels of any mode that are not black, as booleans."""
-    if image.mode.startswith(("I", "F")):  # conversion to 8 bits would lose the small numbers of instances
-        return np.nan_to_num(np.asarray(image, dtype=float)) != 0
     return np.asarray(image.convert("L")) > 0
