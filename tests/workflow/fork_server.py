@@ -28,7 +28,18 @@ COMMANDS = {
 }
 # What the commands import, none of it of this project; a missing one is only imported later, by each process.
 LIBRARIES = (
-    *("numpy", "pandas", "xarray", "dask.array", "netCDF4", "pyarrow.parquet", "yaml", "typer", "pydantic", "PIL.Image"),
+    *(
+        "numpy",
+        "pandas",
+        "xarray",
+        "dask.array",
+        "netCDF4",
+        "pyarrow.parquet",
+        "yaml",
+        "typer",
+        "pydantic",
+        "PIL.Image",
+    ),
     *("scipy.stats", "scipy.ndimage", "scipy.spatial.distance", "statsmodels.stats.proportion", "sklearn.metrics"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf", "jinja2", "pyarrow"),
     *("torch", "transformers", "transformers.models.qwen3_vl.modeling_qwen3_vl", "transformers.generation.utils"),

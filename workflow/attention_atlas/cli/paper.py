@@ -120,29 +120,49 @@ def figure(
 
 
 def verify(
-    found: Annotated[Path, typer.Option(help="Tables of the run to verify.")] = Path("results/paper/tables"),
+    found: Annotated[Path, typer.Option(help="Folder of the run to verify: results, or tables in it.")] = Path(
+        "results"
+    ),
     published: Annotated[
-        Path | None, typer.Option(help="Tables to compare with; default: those of git's last commit.")
+        Path | None, typer.Option(help="Folder to compare with; default: that of git's last commit.")
     ] = None,
-    show: Annotated[int, typer.Option(help="How many differing values to print per table.")] = 5,
+    settings_file: Annotated[
+        Path, typer.Option("--config", help="Settings of the run: level of the tests, confidence of intervals.")
+    ] = Path("config/config.yaml"),
+    show: Annotated[int, typer.Option(help="How many differing values to print per file.")] = 5,
 ) -> None:
-    """Compare a run's tables with the published ones, line by line; exit code 1 where they differ."""
+    """Compare every published file of a run with the published one, value by value; exit code 1 where one differs."""
     with logged(None):
         import tempfile
 
-        from attention_atlas.paper.verification import compare_folders
+        from attention_atlas.paper.verification import Level, compare_folders
         from attention_atlas.provenance import committed_files
 
+        level = level_of(settings_file) if settings_file.exists() else Level()
         with tempfile.TemporaryDirectory() as folder:
             if published is None:
                 committed_files(found, Path(folder))
-            lines = list(compare_folders(found, published or Path(folder) / found))
+            lines = list(compare_folders(found, published or Path(folder) / found, level))
         for line in lines:
             typer.echo(line)
             for text in line.different[:show]:
                 typer.echo(f"    {text}")
-        if any(line.different for line in lines):
+            if len(line.different) > show:
+                typer.echo(f"    ... and {len(line.different) - show} more")
+        differing = sum(bool(line.different) for line in lines)
+        near = sum(bool(line.near) and not line.different for line in lines)
+        typer.echo(f"{len(lines)} files: {near} within tolerance, {differing} differ")
+        if differing:
             raise typer.Exit(1)
+
+
+def level_of(settings_file: Path) -> Any:
+    """The level of tests and intervals that a file of settings declares."""
+    from attention_atlas.config import load_settings
+    from attention_atlas.paper.verification import Level
+
+    settings = load_settings(settings_file)
+    return Level(settings.tests.alpha, settings.statistics.confidence)
 
 
 def tables_of(figure: str, names: tuple[str, ...], folder: Path | None) -> list[Any]:
