@@ -47,6 +47,19 @@ def shapes(
         logger.info("wrote %s and %s", output / "samples.csv", output / "objects.csv")
 
 
+@study_app.command()
+def first_look(
+    output: Annotated[Path, typer.Argument(help="Folder to compute in; it may be there from the last time.")],
+    log: Log = None,
+) -> None:
+    """Write a folder with twelve scenes and settings without what takes long, for `snakemake --directory`."""
+    from attention_atlas.inputs.first_look import write_first_look
+
+    with logged(log) as logger:
+        write_first_look(output)
+        logger.info("wrote %s: `snakemake --cores all --directory %s` computes it", output, output)
+
+
 @study_app.callback()
 def study() -> None:
     """Write the tables of a demo study."""
