@@ -16,7 +16,7 @@ $(READY): envs/requirements.lock envs/requirements.in envs/setup.py pyproject.to
 
 environment: $(READY)  ## make .venv from the lockfile
 
-demo: $(READY)  ## a first look in two minutes: twelve scenes, computed in the folder demo
+demo: $(READY)  ## a first look in two minutes: sixteen scenes, computed in the folder demo
 	atlas study first-look demo
 	snakemake --cores all --directory demo
 	@printf '\nDone. Results in sentences: demo/findings.md; figures: demo/figures; tables: demo/tables\n'

@@ -52,7 +52,7 @@ def first_look(
     output: Annotated[Path, typer.Argument(help="Folder to compute in; it may be there from the last time.")],
     log: Log = None,
 ) -> None:
-    """Write a folder with twelve scenes and settings without what takes long, for `snakemake --directory`."""
+    """Write a folder with sixteen scenes and settings without what takes long, for `snakemake --directory`."""
     from attention_atlas.inputs.first_look import write_first_look
 
     with logged(log) as logger:

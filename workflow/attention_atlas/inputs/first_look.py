@@ -1,4 +1,4 @@
-"""A first look: a folder with twelve scenes of the demo's generator and settings that leave out what takes long.
+"""A first look: a folder with sixteen scenes of the demo's generator and settings that leave out what takes long.
 
 Computed there (`make demo`), it shows the whole workflow in two minutes and leaves the published results alone.
 """
@@ -17,9 +17,9 @@ from attention_atlas.settings_files import DEMO
 STUDY, MODEL = "shapes", "shapes-tiny"
 SEED = 2026
 CONFIG = "config/config.yaml"
-SCENES_PER_QUARTER = 3
-# No contrasts and no perturbations, so hardly a simulation. The baselines of grounding stay; six scenes a split are the
-# fewest that heads are chosen on.
+SCENES_PER_QUARTER = 4
+# No contrasts and no perturbations, so hardly a simulation. The baselines of grounding stay; sixteen scenes are the
+# fewest that have six in each split, of which heads are chosen.
 SETTINGS = {
     **DEMO,
     "shards": 2,
