@@ -309,6 +309,15 @@ def test_a_file_that_is_not_published_is_named(found, published):
     assert "is not published" in lines(found, published)[f"{RUN}/table1 (copy).csv"].different[0]
 
 
+def test_every_file_of_results_itself_is_compared_and_none_of_its_maps(found, published):
+    for folder, number in ((published, 0.5), (found, 0.502)):
+        (folder / "metrics.json").write_text(json.dumps({"accuracy": number}))
+        (folder / "analysis").mkdir()
+        (folder / "analysis/focus.parquet").write_bytes(b"not published")
+    assert verdict(found, published, "metrics.json") == "DIFFERS"
+    assert not {name for name in lines(found, published) if name.startswith("analysis")}
+
+
 def test_the_command_prints_the_first_values_that_differ_and_counts_the_rest(found, published):
     frame = cells(found / RUN / "table1.csv")
     frame["n"] = "7"

@@ -109,11 +109,10 @@ def compare_folders(found: Path, published: Path, level: Level = Level()) -> Ite
 
 
 def files_of(folder: Path) -> set[str]:
-    """Names of the published files in a folder `results`, or in a folder of tables; hidden files are none."""
-    if (folder / TABLES).is_dir():
-        own = files_of(folder / TABLES)
-        return {str(TABLES / name) for name in own} | ({SUMMARY} if (folder / SUMMARY).exists() else set())
-    paths = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
+    """Names of the published files: those in a folder `results` itself and its tables, or all in a folder of tables."""
+    tables = folder / TABLES
+    found = [*folder.glob("*"), *tables.rglob("*")] if tables.is_dir() else folder.rglob("*")
+    paths = [path.relative_to(folder) for path in found if not path.is_dir()]
     return {str(path) for path in paths if not any(part.startswith(".") for part in path.parts)}
 
 
