@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from safetensors.numpy import load_file, save_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from .conftest import ROOT
 
@@ -51,11 +52,9 @@ def test_the_switches_of_another_processor_reach_every_library():
 
 def with_weights_moved(clone, by):
     """Move every weight of the model by so large a share of itself, and compute the tables."""
-    import numpy as np
-
-    random = np.random.default_rng(1)
-    weights = load_file(ROOT / MODEL)
-    moved = {name: (w * (1 + by * random.choice([-1, 1], w.shape))).astype(w.dtype) for name, w in weights.items()}
+    random = torch.Generator().manual_seed(1)
+    weights = {name: weight.float() for name, weight in load_file(ROOT / MODEL).items()}
+    moved = {name: w * (1 + by * torch.randn(w.shape, generator=random)) for name, w in weights.items()}
     save_file(moved, clone.folder / MODEL, metadata={"format": "pt"})
     clone.run("snakemake", "--cores", "2", *TABLES)
 

@@ -34,7 +34,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Line:
-    """One file compared: how many values are equal, near, or differ, and which differ."""
+    """One file compared: how many values are equal, near, or differ, and which differ; none at all: the same bytes."""
 
     file: str
     equal: int = 0
@@ -43,7 +43,8 @@ class Line:
 
     def __str__(self) -> str:
         verdict = "DIFFERS" if self.different else "ok" if self.near == 0 else "ok, within tolerance"
-        return f"{verdict:22}{self.file}: {self.equal} equal, {self.near} near, {len(self.different)} different"
+        counts = f"{self.equal} equal, {self.near} near, {len(self.different)} different"
+        return f"{verdict:22}{self.file}: {counts if self.equal or self.near or self.different else 'the same bytes'}"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def compare_file(name: str, found: Path, published: Path, level: Level) -> Line:
         if not path.is_file():
             return Line(name, different=(f"{ours} {said}",))
     if ours.read_bytes() == theirs.read_bytes():
-        return Line(name, equal=1)
+        return Line(name)
     if not ours.read_bytes().strip():
         return Line(name, different=(f"{ours} is empty",))
     try:
