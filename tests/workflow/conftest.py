@@ -167,9 +167,9 @@ def small_settings(path):
     settings["shards"] = SHARDS
     settings["statistics"]["resamples"] = 199
     settings["figures"]["dpi"] = 72
-    settings["tests"]["simulations"] = 200
+    settings["tests"]["simulations"] = 100
     settings["controls"] |= {"other_images": 1, "conditions": ["other_image", "generic", "twin", "random_weights"]}
-    settings["causal"] |= {"checks": ["knockout", "counterfactual"], "random_regions": 1}
+    settings["causal"] |= {"checks": ["knockout", "counterfactual"], "random_regions": 1, "random_sets": 9}
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 
