@@ -169,7 +169,7 @@ def small_settings(path):
     settings["figures"]["dpi"] = 72
     settings["tests"]["simulations"] = 100
     settings["controls"] |= {"other_images": 1, "conditions": ["other_image", "generic", "twin", "random_weights"]}
-    settings["causal"] |= {"checks": ["knockout", "counterfactual"], "random_regions": 1, "random_sets": 9}
+    settings["causal"] |= {"checks": ["knockout", "counterfactual"], "random_regions": 1}
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 
