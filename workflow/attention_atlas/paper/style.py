@@ -10,7 +10,6 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import Normal, withStroke
 from matplotlib.typing import LineStyleType
 
 MM_PER_INCH = 25.4
@@ -120,12 +119,6 @@ def axes_at(figure: Figure, left: float, top: float, width: float, height: float
 def label(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
     """A small grey text in a panel, at a place in fractions of it unless `transform` says otherwise."""
     axes.text(x, y, text, **{"transform": axes.transAxes, "fontsize": SMALL, "color": GREY, **look})
-
-
-def note(axes: Axes, text: str, width: int = 30, bottom: float = 0.03) -> None:
-    """A remark in a panel, at its lower edge or `bottom` above it, readable over lines."""
-    halo = [withStroke(linewidth=2, foreground="white"), Normal()]
-    label(axes, 0.5, bottom, textwrap.fill(text, width), ha="center", va="bottom", path_effects=halo, zorder=4)
 
 
 def percent(confidence: float) -> str:
