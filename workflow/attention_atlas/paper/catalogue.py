@@ -55,11 +55,15 @@ NUMBERS_TABLES = ("table1", "ablation", "contrasts", "grounding", "heads", "caus
 
 @dataclass(frozen=True)
 class Sources:
-    """What a figure is drawn from: published tables, sections of the settings, and the selected maps or not."""
+    """What a figure is drawn from: published tables, sections of the settings, and the selected maps or not.
+
+    `modules` are those whose code it alone, or with few others, has.
+    """
 
     tables: tuple[str, ...]
     settings: tuple[str, ...]
     maps: bool = False
+    modules: tuple[str, ...] = ()
 
 
 FIGURES: dict[str, Sources] = {
@@ -70,10 +74,10 @@ FIGURES: dict[str, Sources] = {
     "pooling": Sources(("ablation", "pooling_profile"), ("figures", "statistics")),
     "grounding": Sources(("grounding_profile",), ("figures", "statistics")),
     "head_auroc": Sources(("head_auroc",), ("figures",)),
-    "contrasts": Sources(("contrasts",), ("figures", "statistics")),
-    "causal": Sources(("causal",), ("figures", "statistics")),
+    "contrasts": Sources(("contrasts",), ("figures", "statistics"), modules=("paper.verdict_rows",)),
+    "causal": Sources(("causal",), ("figures", "statistics"), modules=("paper.verdict_rows",)),
     "deletion": Sources(("causal_curves",), ("figures", "statistics")),
-    "power": Sources(("power",), ("figures", "tests")),
+    "power": Sources(("power", "contrasts"), ("figures", "tests")),
     "clusters": Sources(("cluster_plane", "clusters"), ("figures", "tests")),
     "gallery": Sources((), ("figures",), maps=True),
     "layers_page": Sources((), ("figures",), maps=True),
@@ -120,7 +124,8 @@ def figure_settings(name: str) -> tuple[str, ...]:
 
 def figure_modules(name: str) -> tuple[str, ...]:
     """The modules whose code is in a figure, named as in `provenance.module_path`."""
-    return (f"paper.{name}", *(MAP_FIGURE_MODULES if figure_sources(name).maps else TABLE_FIGURE_MODULES))
+    sources = figure_sources(name)
+    return (f"paper.{name}", *sources.modules, *(MAP_FIGURE_MODULES if sources.maps else TABLE_FIGURE_MODULES))
 
 
 def draw_function(name: str) -> Callable[..., Any]:
