@@ -345,3 +345,5 @@ def test_a_long_panel_goes_on_in_the_next_column():
     assert sum(len(panel.rows) for column in columns for panel in column) == 43
     assert columns[1][0].title == "long (continued)"
     assert height < verdict_rows.height_of([long, short], 87) * 0.6
+    (first, _), _ = verdict_rows.packed([short, long], 2, 87)
+    assert [panel.title for panel in first] == ["short", "long"]
