@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.study import BOX, Study
-from attention_atlas.paper.overlay import draw_boxes
+from attention_atlas.paper.overlay import draw_boxes, text_width
 from attention_atlas.paper.style import (
     BLUE,
     DOUBLE_COLUMN,
@@ -115,7 +115,7 @@ def label_lines(shown: Picture, width: float) -> list[list[tuple[str, str]]]:
     lines: list[list[tuple[str, str]]] = []
     free = 0.0
     for order, label in enumerate(shown.labels):
-        needed = (len(label) + 2) * CHARACTER
+        needed = (text_width(label) + 2) * CHARACTER
         if not lines or needed > free:
             lines, free = [*lines, []], width
         lines[-1].append((label, COLOURS[order % len(COLOURS)]))
@@ -131,4 +131,4 @@ def write_labels(figure: Figure, lines: list[list[tuple[str, str]]], left: float
         for label, colour in line:
             place = at / width, 1 - (top + number * LINE) / height
             figure.text(*place, label, fontsize=SMALL, color=colour, va="top", weight="bold")
-            at += (len(label) + 2) * CHARACTER
+            at += (text_width(label) + 2) * CHARACTER

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from attention_atlas.paper import overlay
 from attention_atlas.paper.overlay import Selected
-from attention_atlas.paper.sample_grid import Caption, draw_grid, largest_text
+from attention_atlas.paper.sample_grid import Caption, draw_grid, mass_text
 from attention_atlas.paper.style import house_style, message_figure
 
 
@@ -20,13 +20,14 @@ def draw(samples: list[Selected], settings: Mapping[str, Any]) -> Figure:
 
 
 def caption(selected: Selected) -> Caption:
-    """A sample's query, which map is shown, its entropy and largest weight, whose it is and of how many cells."""
+    """A sample's query, which map is shown, its entropy, vision mass and largest weight, whose it is, its cells."""
     layer = int(selected.told("shown_layer"))
     return Caption(
         f"{selected.told('query_id')} {selected.told('query_type')}",
         (
-            f"layer {layer}, {overlay.place_text(selected)}",
-            f"{overlay.entropy_text(selected, layer)}, {largest_text(selected)}",
+            f"layer {layer}, {overlay.entropy_text(selected, layer)}",
+            mass_text(selected),
+            overlay.place_text(selected),
             ", ".join(filter(None, [selected.sample_id, overlay.target_text(selected), overlay.cells_text(selected)])),
         ),
     )
