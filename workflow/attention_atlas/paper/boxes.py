@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.study import BOX, Study
-from attention_atlas.paper.overlay import draw_boxes, text_width
+from attention_atlas.paper.overlay import draw_boxes
 from attention_atlas.paper.style import (
     BLUE,
     DOUBLE_COLUMN,
@@ -24,6 +24,7 @@ from attention_atlas.paper.style import (
     house_style,
     new_figure,
 )
+from attention_atlas.paper.texts import text_width
 
 MARGIN, GAP, TITLE = 2.0, 2.0, 3.6  # mm: page border, between pictures, a picture's title
 LINE, CHARACTER = 2.7, 1.35  # mm: a line of text, a bold character of 6 pt

@@ -39,9 +39,9 @@ TABLES = tuple(TABLE_FORMATS)
 PRINTED_TABLES = tuple(name for name, formats in TABLE_FORMATS.items() if len(formats) > 1)
 DATA_TABLES = tuple(name for name in TABLES if name not in PRINTED_TABLES)
 TABLE_FILES = tuple(f"{name}.{kind}" for name, formats in TABLE_FORMATS.items() for kind in formats)
-TABLE_MODULES = ("paper.tables", "paper.columns")
+TABLE_MODULES = ("paper.tables", "paper.columns", "paper.texts")
 NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
-SUMMARY_MODULES = ("paper.summary", "paper.columns")
+SUMMARY_MODULES = ("paper.summary", "paper.columns", "paper.texts")
 FINDINGS_MODULES = ("paper.findings", *TABLE_MODULES)
 FINDINGS = "findings.md"
 FIGURE_FORMATS = ("pdf", "png")
@@ -81,11 +81,13 @@ FIGURES: dict[str, Sources] = {
 }
 MAP_FIGURES = tuple(name for name, sources in FIGURES.items() if sources.maps)
 TABLE_FIGURES = tuple(name for name in FIGURES if name not in MAP_FIGURES)
-TABLE_FIGURE_MODULES = ("paper.columns", "paper.panels", "paper.style")
+TABLE_FIGURE_MODULES = ("paper.columns", "paper.fonts", "paper.panels", "paper.style", "paper.texts")
 MAP_FIGURE_MODULES = (
+    "paper.fonts",
     "paper.overlay",
     "paper.sample_grid",
     "paper.style",
+    "paper.texts",
     "inputs.answers",
     "inputs.conditions",
     "inputs.images",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.paper.texts import csv_text
 
 DECIMALS = 3
 CONFIDENCE_LIMITS = ("_low", "_high")
@@ -175,7 +176,7 @@ def read_summary(path: Path, table: str) -> pd.DataFrame:
 
 
 def read_published(path: Path, table: str) -> pd.DataFrame:
-    """A published table (CSV): text as written, counts as nullable integers, numbers as floats (NaN where empty)."""
+    """A published table (CSV): texts as they were, counts as nullable integers, numbers as floats (NaN where empty)."""
     if not path.exists():
         raise missing_file(path)
     try:
@@ -184,8 +185,9 @@ def read_published(path: Path, table: str) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise AtlasError(f"{path}: cannot be read as a CSV table ({error}); remove it and run again") from None
     check_columns(frame.columns, table, path)
+    texts = {name: frame[name].map(csv_text) for name in COLUMNS[table] if name in TEXT}
     numbers = {name: parse_numbers(frame[name], path) for name in COLUMNS[table] if name not in TEXT}
-    return frame.assign(**numbers)[list(COLUMNS[table])]
+    return frame.assign(**texts, **numbers)[list(COLUMNS[table])]
 
 
 def missing_file(path: Path) -> AtlasError:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from attention_atlas.paper.catalogue import FINDINGS_TABLES
-from attention_atlas.paper.columns import MEASURES, SELECTORS, read_published
+from attention_atlas.paper.columns import MEASURES, SELECTORS, TEXT, read_published
 from attention_atlas.paper.tables import MISSING, SHOWN_DECIMALS, shown, shown_interval, shown_p, signed
+from attention_atlas.paper.texts import markdown_words
 
 UNITS = {
     **{"entropy": " nats", "entropy_normalised": "", "auroc": "", "ln_enrichment": ""},
@@ -26,9 +27,9 @@ NAMES = {
 
 def write_findings(output: Path, folder: Path) -> None:
     """Write the findings of one run from its published tables, results/paper/tables/<study>/<model>/."""
-    tables = {name: read_published(folder / f"{name}.csv", name) for name in FINDINGS_TABLES}
+    tables = {name: literal(read_published(folder / f"{name}.csv", name)) for name in FINDINGS_TABLES}
     support = tables["causal_support"].set_index("query_type")["uses"]
-    study, model = folder.parent.name, folder.name
+    study, model = markdown_words(folder.parent.name), markdown_words(folder.name)
     parts = [
         [f"# Findings: study {study} asked of model {model}"],
         [
@@ -56,6 +57,21 @@ def write_findings(output: Path, folder: Path) -> None:
     ]
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text("\n\n".join("\n".join(part) for part in parts) + "\n", encoding="utf-8")
+
+
+# Texts of the project itself, by which sentences are chosen; all others may hold what a user wrote.
+KEYS = frozenset(
+    [
+        *("selector", "pooling", "measure", "score", "kind", "verdict", "reading", "nearest_baseline", "uses", "sign"),
+        *("check", "test", "world", "passes", "chance_state", "attention_state", "cause_state"),
+        *("entropy_band", "layer_band", "method", "condition"),
+    ]
+)
+
+
+def literal(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts Markdown shows as they are: escaped once, here, whatever sentence they come into."""
+    return table.assign(**{name: table[name].map(markdown_words) for name in table if name in TEXT - KEYS})
 
 
 def bullets(sentences: Iterator[str]) -> list[str]:
@@ -115,7 +131,7 @@ def claim_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
     """Each claim with what it was in the original and how it reads here."""
     for row in contrasts[contrasts["claim"] != ""].to_dict("records"):
         reading = row["reading"] or row["verdict"]
-        claim = f"**{row['claim'].capitalize()}** (original: {row['original']})."
+        claim = f"**{row['claim'][:1].upper()}{row['claim'][1:]}** (original: {row['original']})."
         yield f"{claim} {tested(row)} **{reading}**{why(row, row['note'])}."
 
 
@@ -266,7 +282,7 @@ def condition_sentences(conditions: pd.DataFrame) -> Iterator[str]:
         said = "accuracy" if name == "accuracy" else "share of images whose answer stays the same"
         values = " to ".join(f"{with_interval(row, name)} ({row['query_id']}, n = {row[f'n_{name}']})" for row in ends)
         of = f" over {len(told)} queries" if len(told) > 1 else ""
-        yield f"**{str(condition).replace('_', ' ').capitalize()}**: {said} {values}{of}."
+        yield f"**{markdown_words(str(condition).replace('_', ' ').capitalize())}**: {said} {values}{of}."
 
 
 def causal_sentences(support: pd.DataFrame, causal: pd.DataFrame) -> Iterator[str]:

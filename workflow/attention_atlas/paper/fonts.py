@@ -155,7 +155,7 @@ def has_outline(opened: FT2Font, char: str) -> bool:
 def registered(face: Face, needed: Iterable[str]) -> str:
     """Make a face known to matplotlib under a name of its own, for ordinary and bold text; return that name."""
     path, index = truetype(face, needed)
-    name = f"{face.family} {face.style}, {Path(path).stem} {index}"
+    name = f"{face.family} {face.style}, font {len(font_manager.fontManager.ttflist)}"  # like no other font's
     for weight in (400, 700):
         entry = font_manager.FontEntry(path, index, name, "normal", "normal", weight, "normal", "scalable")
         font_manager.fontManager.ttflist.append(entry)

@@ -19,6 +19,7 @@ from attention_atlas.paper.style import (
     message_figure,
     new_figure,
 )
+from attention_atlas.paper.texts import wrapped
 
 MARGIN, GAP, TITLE, HEADER, BAR = 2.0, 2.0, 6.2, 15.0, 13.5  # mm
 
@@ -75,7 +76,7 @@ def write_header(figure: Figure, selected: Selected) -> None:
     """What was asked and answered, and which step's maps these are."""
     width, height = (inches * MM_PER_INCH for inches in figure.get_size_inches())
     lines = [
-        f"{selected.sample_id}, {selected.told('query_type')}: {overlay.wrapped(selected.told('query'), 110, 1)[0]}",
+        f"{selected.sample_id}, {selected.told('query_type')}: {wrapped(selected.told('query'), 110, 1)[0]}",
         *overlay.question_lines(selected, 125, 1)[1:],
     ]
     figure.text(MARGIN / width, 1 - 2 / height, "\n".join(lines), va="top", linespacing=1.25)

@@ -12,7 +12,8 @@ from typing import Any
 from attention_atlas.errors import AtlasError
 from attention_atlas.paper.catalogue import NUMBERS_TABLES
 from attention_atlas.paper.columns import COLUMNS, DECIMALS, P_VALUES, TEXT, read_published
-from attention_atlas.paper.tables import latex_text, shown, shown_interval, shown_p
+from attention_atlas.paper.tables import shown, shown_interval, shown_p
+from attention_atlas.paper.texts import latex_note, latex_text
 
 HEADER = """\
 % Numbers of the published tables. Use: \\input{numbers}, then for example \\atlas<Study><Model><Query>EntropyMean.
@@ -46,7 +47,7 @@ def write_numbers(output: Path, tables: list[Path]) -> None:
             macros[name], sources[name] = value, source
     lines = [f"\\newcommand{{\\{name}}}{{{value}}}\n" for name, value in macros.items()]
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(HEADER + "".join(lines), encoding="utf-8")
+    output.write_text(HEADER + latex_note("".join(lines)) + "".join(lines), encoding="utf-8")
 
 
 def macros_of(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -1,8 +1,6 @@
 """Overlays: a map of token cells drawn over its image, in original pixels, with the boxes of the target."""
 
 import math
-import re
-import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +21,13 @@ from attention_atlas.errors import AtlasError, nearest
 from attention_atlas.inputs.images import read_image
 from attention_atlas.inputs.study import BOX, OBJECT_COLUMNS, inside, read_table
 from attention_atlas.paper.style import BLUE, SMALL, axes_at
+from attention_atlas.paper.texts import printable, wrapped
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DARKEST_GREY = 0.45  # black of an image below its map: the map's colours must stay readable over it
 FEW_BOXES = 8
 DECADES = 2  # of weights that have a colour: less than a hundredth of the figure's largest weight has none
 TICK_ROOM = 1.6  # how many times larger the next tick must be for two labels to stand side by side
-WIDE = re.compile(r"[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\U0001f000-\U0003fffd]")
-FILLER = "\ue000"  # of the private use area: in no text
 VERDICTS = {1: "correct", 0: "wrong", -1: "not judged"}
 
 
@@ -210,23 +207,6 @@ def vision_mass_text(selected: Selected, layer: int) -> str:
     if not math.isfinite(mass):
         return "vision mass undefined"
     return "vision mass <0.01" if 0 < mass < 0.005 else f"vision mass {mass:.2f}"
-
-
-def printable(text: str) -> str:
-    """A text on one line: control characters as escapes."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def text_width(text: str) -> int:
-    """How many characters of ordinary width a text is wide; a Chinese character or an emoji counts as two."""
-    return len(text) + len(WIDE.findall(text))
-
-
-def wrapped(text: str, width: int, most: int) -> list[str]:
-    """A text in lines `width` ordinary characters wide; the last of `most` lines ends in an ellipsis if text is left."""
-    widened = WIDE.sub(lambda match: match.group() + FILLER, printable(" ".join(text.split())))
-    lines = textwrap.wrap(widened, width, max_lines=most, placeholder=" …")
-    return [line.replace(FILLER, "") for line in lines] or [""]
 
 
 def target_text(selected: Selected) -> str:

@@ -21,6 +21,7 @@ from attention_atlas.paper.style import (
     axes_at,
     new_figure,
 )
+from attention_atlas.paper.texts import wrapped
 
 MARGIN, GAP, GUTTER = 2.0, 1.0, 5.0  # mm: page border, between image and map, between samples
 LINE, TITLE, BAR = 2.7, 4.0, 13.5  # mm: a line of text, a sample's title, the colour bar with its label
@@ -49,7 +50,7 @@ def draw_grid(
     At least `columns` samples side by side, more where a page is full; a header, if any, stands above all.
     """
     width = SINGLE_COLUMN if len(samples) == 1 else DOUBLE_COLUMN
-    told = overlay.wrapped(header, int((width - 2 * MARGIN) / CHARACTER), 9) if header else []
+    told = wrapped(header, int((width - 2 * MARGIN) / CHARACTER), 9) if header else []
     upper = MARGIN + (len(told) * LINE + 1 if told else 0)
     columns, side, heights = layout(samples, width, columns, upper, max(len(one.details) for one in captions))
     tops = [upper, *(upper + below for below in itertools.accumulate(heights))]
@@ -60,8 +61,8 @@ def draw_grid(
         left = MARGIN + (index % columns) * (2 * side + GAP + GUTTER)
         place = (left, tops[index // columns], side)
         draw_sample(figure, selected, caption, place, scale, settings["figures"]["smoothing"])
-    place = (MARGIN + 2, tops[-1], min(80.0, width - 2 * MARGIN - 4), 2.2)
-    overlay.colour_bar(figure, place, scale, overlay.bar_label(settings, samples, scale))
+    bar = (MARGIN + 2, tops[-1], min(80.0, width - 2 * MARGIN - 4), 2.2)
+    overlay.colour_bar(figure, bar, scale, overlay.bar_label(settings, samples, scale))
     return figure
 
 
@@ -110,7 +111,7 @@ def draw_sample(
     lines = overlay.question_lines(selected, characters, QUESTION_LINES)
     below = top + TITLE + tall + 1
     write(figure, left, below, lines, "black")
-    details = [overlay.wrapped(text, characters, 1)[0] for text in caption.details]
+    details = [wrapped(text, characters, 1)[0] for text in caption.details]
     write(figure, left, below + len(lines) * LINE, details, GREY)
 
 

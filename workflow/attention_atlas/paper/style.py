@@ -17,7 +17,8 @@ from matplotlib.typing import LineStyleType
 
 from attention_atlas.paper import fonts
 
-Parameters, Drawn = ParamSpec("Parameters"), TypeVar("Drawn")
+Parameters = ParamSpec("Parameters")
+Drawn = TypeVar("Drawn")
 MM_PER_INCH = 25.4
 SINGLE_COLUMN, DOUBLE_COLUMN, PAGE_HEIGHT = 85.0, 178.0, 230.0  # mm
 SMALL, NORMAL = 6.0, 7.0  # pt; nothing is smaller than 6 pt at final size
