@@ -32,6 +32,7 @@ class Planted:
     expected_answer: str = "3"
     target_object: str = ""
     condition: str = ""
+    split: str = ""
     error: str = ""
     extra: dict = field(default_factory=dict)
 

@@ -4,6 +4,7 @@ import io
 import logging
 import re
 import unicodedata
+import warnings
 import zlib
 
 import pytest
@@ -181,10 +182,12 @@ def test_a_file_that_is_no_font_is_passed_over(install, tmp_path):
 
 
 def test_other_warnings_are_not_lost():
-    with pytest.warns(UserWarning, match="something else"), fonts.tells_missing():
-        import warnings
-
+    @fonts.tells_missing()
+    def warn():
         warnings.warn("something else", UserWarning, stacklevel=1)
+
+    with pytest.warns(UserWarning, match="something else"):
+        warn()
 
 
 def test_characters_without_a_shape_need_no_font(install):

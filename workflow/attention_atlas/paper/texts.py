@@ -105,6 +105,8 @@ def text_width(text: str) -> int:
 
 def wrapped(text: str, width: int, most: int) -> list[str]:
     """Return a text in lines of at most `width` ordinary characters; " …" ends the last of `most` lines if cut."""
-    widened = WIDE.sub(lambda match: match.group() + FILLER, printable(" ".join(text.split())))
-    lines = textwrap.wrap(widened, width, max_lines=most, placeholder=" …")
+    shown = printable(" ".join(text.split()))
+    widened = WIDE.sub(lambda match: match.group() + FILLER, shown)
+    # One less: a line may end between a character and its filler.
+    lines = textwrap.wrap(widened, width - (widened != shown), max_lines=most, placeholder=" …")
     return [line.replace(FILLER, "") for line in lines] or [""]
