@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 
-.PHONY: help reproduce test test-slurm lint bench report reference-model verify environment lock
+.PHONY: help reproduce test test-slurm lint bench report plots reference-model verify environment lock
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
@@ -20,6 +20,10 @@ reproduce: $(READY)  ## compute the demo study: maps, tables, figures
 report: $(READY)  ## compute, and gather tables and figures in report.zip
 	snakemake --cores all report
 	snakemake --report report.zip
+
+plots: $(READY)  ## show DVC's plots in dvc_plots/index.html, a page that needs no network
+	mkdir -p scratch && python workflow/report/plots.py > scratch/plots.html
+	dvc plots show --html-template "$(CURDIR)/scratch/plots.html"
 
 verify: $(READY)  ## compare the results with those that are committed, line by line
 	atlas verify

@@ -243,3 +243,23 @@ def test_contrasts_are_quoted_by_their_names(tmp_path, macros):
     assert found[f"{start}QDifference"] == r"\textless{}0.0001"
     assert found[f"{start}Verdict"] == "moved"
     assert found[f"{start}Reading"] == "contradicted"
+
+
+def test_metrics_are_a_few_numbers_a_run_with_the_range_over_queries(table, tmp_path):
+    path = table("table1", ("q0", "q1", "q2"))
+    frame = pd.read_csv(path)
+    frame["accuracy"], frame["entropy_mean"] = [0.5, np.nan, 0.75], [3.5, 2.5, 3.0]
+    frame.to_csv(path, index=False)
+    write_summary(tmp_path / "summary.json", [path, table("table1", study="b")], tmp_path / "metrics.json")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["shapes"]["tiny"] == {
+        **{"samples": 144, "failed": 3, "no_answer": 6, "lowest_accuracy": 0.5, "highest_accuracy": 0.75},
+        **{"lowest_entropy_mean": 2.5, "highest_entropy_mean": 3.5},
+    }
+    assert set(metrics) == {"shapes", "b"}
+
+
+def test_metrics_of_a_run_without_values_are_null(table, tmp_path):
+    write_summary(tmp_path / "s.json", [table("table1", accuracy=np.nan)], tmp_path / "metrics.json")
+    run = json.loads((tmp_path / "metrics.json").read_text())["shapes"]["tiny"]
+    assert run["lowest_accuracy"] is run["highest_accuracy"] is None

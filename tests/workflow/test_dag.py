@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import zipfile
 
 import pytest
@@ -231,6 +232,16 @@ def test_metrics_plots_and_the_report_show_the_run(pulled, tmp_path):
     pulled.run("dvc", "plots", "show", "-o", str(tmp_path / "plots"))
     shown = (tmp_path / "plots" / "index.html").read_text()
     assert all(name in shown for name in ("entropy_by_layer", "entropy_by_step", "vision_mass_by_layer"))
+    (tmp_path / "template.html").write_text(pulled.run("python", "workflow/report/plots.py"))
+    pulled.run("dvc", "plots", "show", "--html-template", str(tmp_path / "template.html"))
+    offline = (pulled.folder / "dvc_plots" / "index.html").read_text()
+    assert "vision_mass_by_layer" in offline
+    assert not re.search(r"<(script|link)[^>]*(src|href)=", offline)
+    assert "dvc_plots" not in pulled.run("git", "status", "--short")
     pulled.run("snakemake", "--report", str(tmp_path / "report.zip"))
     names = zipfile.ZipFile(tmp_path / "report.zip").namelist()
+    opened = zipfile.ZipFile(tmp_path / "report.zip").read("report/report.html").decode()
+    # Without metadata Snakemake's page opens on the graph of rules.
+    assert '"Read first"' in opened
+    assert "Findings: study shapes asked of model shapes-tiny" in opened
     assert sum(name.endswith(".png") for name in names) == PAPER["figure"] + PAPER["overlay_figure"]

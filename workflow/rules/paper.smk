@@ -102,13 +102,14 @@ rule summary:
         tables=atlas.of_each_run("results/paper/tables/{study}/{model}/table1.csv"),
         code=modules(paper.SUMMARY_MODULES),
     output:
-        "results/summary.json",
+        summary="results/summary.json",
+        metrics="results/metrics.json",
     log:
         "logs/summary.log",
     conda:
         "../../envs/atlas.yaml"
     shell:
-        "atlas summary --output {output} --log {log} {input.tables}"
+        "atlas summary --output {output.summary} --metrics {output.metrics} --log {log} {input.tables}"
 
 
 rule figure:
@@ -194,6 +195,7 @@ rule tables:
         atlas.of_each_run("results/paper/tables/{study}/{model}/findings.md"),
         "results/paper/tables/numbers.tex",
         "results/summary.json",
+        "results/metrics.json",
 
 
 rule figures:

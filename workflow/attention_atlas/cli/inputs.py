@@ -106,12 +106,12 @@ def boxes(
     with logged(log) as logger:
         from attention_atlas.inputs.study import read_study
         from attention_atlas.paper.boxes import draw
+        from attention_atlas.paper.style import save_sheet
 
         study = read_study(folder, None)
         there = sorted({*study.samples["image"], *study.objects["image"]})
         chosen = known_images(images, there, folder) if images else there[:most_images]
-        output.parent.mkdir(parents=True, exist_ok=True)
-        draw(study, chosen).savefig(output, dpi=dpi)
+        save_sheet(draw(study, chosen), output, dpi)
         logger.info("wrote %s: %d of %d images", output, len(chosen), len(there))
 
 

@@ -84,13 +84,14 @@ def contents(
 def summary(
     tables: Annotated[list[Path], typer.Argument(help="table1.csv of every run.")],
     output: Annotated[Path, typer.Option(help="The summary, a JSON file.")],
+    metrics: Annotated[Path | None, typer.Option(help="A few numbers of each run for DVC, a JSON file.")] = None,
     log: Log = None,
 ) -> None:
-    """Write the headline numbers of every run, nested by study and model."""
+    """Write the main numbers of every run, nested by study and model."""
     with logged(log) as logger:
         from attention_atlas.paper.summary import write_summary
 
-        write_summary(output, tables)
+        write_summary(output, tables, metrics)
         logger.info("wrote %s", output)
 
 

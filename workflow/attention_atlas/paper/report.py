@@ -10,7 +10,7 @@ from pathlib import Path
 from docutils import nodes, parsers
 from markdown_it import MarkdownIt
 
-# The figures that stand below the findings; all of them are in the report's category Figures.
+# The figures that stand with the findings; all of them are in the report's category Figures.
 MAIN_FIGURES = ("gallery", "grounding", "causal", "layer_profile")
 
 
@@ -30,9 +30,11 @@ def figures_of(findings: Path) -> list[Path]:
 
 
 def page(findings: str, figures: list[Path]) -> str:
-    """Findings (Markdown) as HTML, then figures as pictures that the page itself holds."""
-    shown = MarkdownIt("commonmark", {"html": False}).render(findings)
-    return "".join(['<div class="findings">', shown, *map(picture, figures), "</div>"])
+    """Findings (Markdown) as HTML with pictures that the page itself holds: the first before the first section."""
+    opening, heading, sections = MarkdownIt("commonmark", {"html": False}).render(findings).partition("<h2>")
+    first, further = figures[:1], figures[1:]
+    parts = [opening, *map(picture, first), heading, sections, *map(picture, further)]
+    return f'<div class="findings">{"".join(parts)}</div>'
 
 
 def picture(path: Path) -> str:

@@ -157,3 +157,11 @@ def save(figure: Figure, pdf: Path, png: Path, dpi: int) -> None:
     with fonts.tells_missing():
         figure.savefig(pdf, format="pdf", dpi=dpi, metadata={"CreationDate": None})
         figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
+
+
+@house_style
+def save_sheet(figure: Figure, output: Path, dpi: int) -> None:
+    """Write a figure in the format that the name of its file says."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with fonts.tells_missing():
+        figure.savefig(output, dpi=dpi)
