@@ -161,6 +161,12 @@ def test_a_latex_file_names_the_characters_that_pdflatex_lacks(text, tmp_path):
     assert head.endswith("Use LuaLaTeX or XeLaTeX with a font that has them.")
 
 
+def test_letters_that_need_another_encoding_of_fonts_are_named():
+    """Found by compiling every letter up to U+017F with pdfLaTeX of TeX Live 2022, in OT1 and in T1."""
+    assert texts.latex_note("Łódź się „tak“") == "% These characters need \\usepackage[T1]{fontenc}: ę„\n"
+    assert texts.latex_note("Ħal").startswith("% pdfLaTeX does not know these characters: Ħ. ")
+
+
 def test_letters_and_signs_of_science_are_commands_that_pdflatex_has():
     assert texts.latex_text("Δρ ≤ Ω → λ") == r"$\Delta$$\rho$ $\leq$ $\Omega$ $\rightarrow$ $\lambda$"
     assert texts.latex_note("Größe “œuvre” … ½") == ""
@@ -186,3 +192,9 @@ def test_wrapped_lines_are_never_wider_than_their_place_and_lose_nothing_unsaid(
     assert all(texts.text_width(line) <= width for line in lines)
     if not lines[-1].endswith("…"):
         assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_a_text_without_spaces_fills_all_its_lines():
+    assert texts.wrapped("图中有几只猫请仔细数一数", 8, 3) == ["图中有几", "只猫请仔", "细数一数"]
+    first, second = texts.wrapped("图中有几只猫请仔细数一数，然后回答", 12, 2)
+    assert (first, second) == ("图中有几只猫", "请仔细数一 …")

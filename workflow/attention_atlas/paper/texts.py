@@ -52,12 +52,16 @@ def latex_text(text: str) -> str:
 
 
 def latex_note(written: str) -> str:
-    """Return a comment for the head of a LaTeX file that names characters pdfLaTeX does not know; empty without any."""
-    unknown = "".join(sorted({char for char in written if not PDFLATEX.fullmatch(char)}))
-    if not unknown:
-        return ""
+    """Return comments for the head of a LaTeX file that say what its characters need beyond plain pdfLaTeX."""
+    found = sorted(set(written))
+    encoded = "".join(char for char in found if char in T1)
+    unknown = "".join(char for char in found if char not in T1 and not PDFLATEX.fullmatch(char))
     some = unknown[:20] + ("…" if len(unknown) > 20 else "")
-    return f"% pdfLaTeX does not know these characters: {some}. Use LuaLaTeX or XeLaTeX with a font that has them.\n"
+    needs = {
+        f"% These characters need \\usepackage[T1]{{fontenc}}: {encoded}\n": encoded,
+        f"% pdfLaTeX does not know these characters: {some}. Use LuaLaTeX or XeLaTeX with a font that has them.\n": some,
+    }
+    return "".join(note for note, chars in needs.items() if chars)
 
 
 # Pairs of characters that LaTeX prints as one.
@@ -94,8 +98,9 @@ LATEX_ESCAPES = {
     "–": "--",
     FILLER: "{}",
 }
-# What LaTeX's own table of UTF-8 has: ASCII, Latin letters, and punctuation of typography.
-PDFLATEX = re.compile("[\n -~\u00a0-\u017f‐‑–—‘’‚“”„†‡•…‰‹›€™]")
+# What plain pdfLaTeX (2022) prints: ASCII, Latin letters but those of T1 and nine others, punctuation of typography.
+PDFLATEX = re.compile("(?![ĦħĸĿŀŉŦŧſ])[\n -~\u00a0-\u017f‐‑–—‘’“”†‡•…‰€™]")
+T1 = frozenset("«»ÐÞðþĄąĐđĘęĮįŊŋŲų‚„‹›")
 
 
 def text_width(text: str) -> int:
@@ -105,8 +110,13 @@ def text_width(text: str) -> int:
 
 def wrapped(text: str, width: int, most: int) -> list[str]:
     """Return a text in lines of at most `width` ordinary characters; " …" ends the last of `most` lines if cut."""
-    shown = printable(" ".join(text.split()))
-    widened = WIDE.sub(lambda match: match.group() + FILLER, shown)
-    # One less: a line may end between a character and its filler.
-    lines = textwrap.wrap(widened, width - (widened != shown), max_lines=most, placeholder=" …")
+    widened = WIDE.sub(lambda match: match.group() + FILLER, printable(" ".join(text.split())))
+    lines = Wrapper(width, max_lines=most, placeholder=" …").wrap(widened)
     return [line.replace(FILLER, "") for line in lines] or [""]
+
+
+class Wrapper(textwrap.TextWrapper):
+    """A wrapper that may end a line after every wide character: Chinese is written without spaces."""
+
+    def _split(self, text: str) -> list[str]:
+        return [part for word in super()._split(text) for part in re.split(f"(.{FILLER})", word) if part]
