@@ -158,7 +158,7 @@ def test_a_latex_file_names_the_characters_that_pdflatex_lacks(text, tmp_path):
     head = (tmp_path / "tables/mine/tiny/table1.tex").read_text(encoding="utf-8").splitlines()[1]
     assert head.startswith("% pdfLaTeX does not know these characters: ")
     assert set(unicodedata.normalize("NFC", text)) <= set(head)
-    assert head.endswith("Use LuaLaTeX or XeLaTeX with a font that has them.")
+    assert head.endswith("Use LuaLaTeX or XeLaTeX with a font for them.")
 
 
 def test_letters_that_need_another_encoding_of_fonts_are_named():

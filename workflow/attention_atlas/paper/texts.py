@@ -59,7 +59,7 @@ def latex_note(written: str) -> str:
     some = unknown[:20] + ("…" if len(unknown) > 20 else "")
     needs = {
         f"% These characters need \\usepackage[T1]{{fontenc}}: {encoded}\n": encoded,
-        f"% pdfLaTeX does not know these characters: {some}. Use LuaLaTeX or XeLaTeX with a font that has them.\n": some,
+        f"% pdfLaTeX does not know these characters: {some}. Use LuaLaTeX or XeLaTeX with a font for them.\n": some,
     }
     return "".join(note for note, chars in needs.items() if chars)
 
