@@ -15,7 +15,7 @@ $(READY): envs/requirements.lock envs/requirements.in envs/setup.py pyproject.to
 environment: $(READY)  ## make .venv from the lockfile
 
 reproduce: $(READY)  ## compute the demo study: maps, tables, figures
-	snakemake --cores all
+	snakemake --cores all --logger atlas
 
 report: $(READY)  ## compute, and gather tables and figures in report.zip
 	snakemake --cores all report

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import model_info, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -22,6 +23,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig
 from transformers.utils import is_bitsandbytes_available
+from transformers.utils.logging import disable_progress_bar
 
 from attention_atlas.attention.capture import KERNEL
 from attention_atlas.attention.device_errors import first_line, out_of_memory
@@ -33,6 +35,7 @@ from attention_atlas.provenance import file_sha256
 
 logger = logging.getLogger(__name__)
 KERNELS = {"text_config": KERNEL, "vision_config": "sdpa"}
+HUB_TIMEOUT = 10  # seconds
 NEEDED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MOST_STRETCH = 0.05
@@ -141,13 +144,31 @@ def model_folder(name: str, entry: ModelEntry) -> Path:
             )
         return Path(entry.path)
     try:
-        return Path(snapshot_download(str(entry.hub), revision=entry.revision, allow_patterns=NEEDED_FILES))
+        return snapshot(str(entry.hub), str(entry.revision))
     except Exception as error:  # the hub's client raises many kinds
         raise AtlasError(
             f"model {name!r}: cannot get {entry.hub} at commit {entry.revision}: {reason_of(error)} "
             f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no details'}). "
             f"Or download the files elsewhere and name their folder as `path` of {name!r} in config/models.yaml"
         ) from error
+
+
+def snapshot(hub: str, revision: str) -> Path:
+    """Return the folder of a commit's files: downloaded, or from the hub's cache where the hub does not answer.
+
+    The hub is asked once before the download, which would try for half a minute to reach one that is not there.
+    """
+    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": NEEDED_FILES}
+    try:
+        model_info(hub, revision=revision, timeout=HUB_TIMEOUT)
+    except Exception as refusal:  # the hub's client raises many kinds
+        try:
+            return Path(snapshot_download(hub, **wanted, local_files_only=True))
+        except LocalEntryNotFoundError:
+            if isinstance(refusal, HfHubHTTPError):  # it answered, and knows better than the cache what is wrong
+                raise refusal from None
+            raise LocalEntryNotFoundError(f"{type(refusal).__name__}: {refusal}") from refusal
+    return Path(snapshot_download(hub, **wanted))
 
 
 def reason_of(error: Exception) -> str:
@@ -210,6 +231,7 @@ def load_processor(name: str, family: Family, folder: Path) -> Any:
 
 def load_weights(family: Family, folder: Path, entry: ModelEntry) -> Any:
     """The weights on their devices, text attention captured, vision attention by the stock kernel."""
+    disable_progress_bar()  # a bar of weights among the lines of many jobs says nothing; the log has the time
     with fitting(folder):
         try:
             model = family.model.from_pretrained(

@@ -22,7 +22,8 @@ Settings = Annotated[str, typer.Option(help="The sections of the settings that t
 def logged(log: Path | None) -> Iterator[logging.Logger]:
     """Log to `log` and the terminal; the level is the environment's ATLAS_LOG_LEVEL (default info).
 
-    An AtlasError ends the command with exit code 1 and its message; the log file gets the traceback too.
+    An AtlasError ends the command with exit code 1 and its message, which the log file gets too; any other error is a
+    fault of ours, and its traceback is logged.
     """
     logger = logging.getLogger("attention_atlas")
     logger.setLevel(os.environ.get("ATLAS_LOG_LEVEL", "info").upper())
@@ -36,7 +37,10 @@ def logged(log: Path | None) -> Iterator[logging.Logger]:
     try:
         yield logger
     except AtlasError as error:
-        write_traceback(log)
+        if log is not None:
+            with log.open("a", encoding="utf-8") as file:
+                file.write(f"Error: {error}\n")
+        logger.debug("where it was raised", exc_info=True)
         typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from None
     except Exception:
