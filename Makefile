@@ -4,7 +4,10 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 
-.PHONY: help reproduce test test-slurm lint bench report reference-model verify environment lock
+OTHER := scratch/other_processor
+
+.PHONY: help demo reproduce test test-slurm lint bench report plots reference-model verify other-processor environment \
+  lock
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
@@ -14,18 +17,32 @@ $(READY): envs/requirements.lock envs/requirements.in envs/setup.py pyproject.to
 
 environment: $(READY)  ## make .venv from the lockfile
 
+demo: $(READY)  ## a first look in two minutes: sixteen scenes, computed in the folder demo
+	atlas study first-look demo
+	snakemake --cores all --directory demo
+	@printf '\nDone. Results in sentences: demo/findings.md; figures: demo/figures; tables: demo/tables\n'
+
 reproduce: $(READY)  ## compute the demo study: maps, tables, figures
-	snakemake --cores all
+	snakemake --cores all --logger atlas
 
 report: $(READY)  ## compute, and gather tables and figures in report.zip
 	snakemake --cores all report
 	snakemake --report report.zip
 
-verify: $(READY)  ## compare the results with those that are committed, line by line
+plots: $(READY)  ## show DVC's plots in dvc_plots/index.html, a page that needs no network
+	mkdir -p scratch && python workflow/report/plots.py > scratch/plots.html
+	dvc plots show --html-template "$(CURDIR)/scratch/plots.html"
+
+verify: $(READY)  ## compare the results with those that are committed, value by value
 	atlas verify
 
-test: $(READY)  ## run the tests
-	pytest -n 2 --dist loadgroup --durations 25
+other-processor: $(READY)  ## compute the last commit's demo as an older processor would, and verify it
+	rm -rf $(OTHER) && git clone -q . $(OTHER)
+	cd $(OTHER) && set -a && source envs/other_processor.env && set +a && export PYTHONPATH=$$PWD/workflow && \
+	  snakemake --cores all && atlas verify
+
+test: $(READY)  ## run the tests, the linters among them
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup --durations 25
 
 test-slurm: $(READY)  ## run a small study through a real one-node Slurm (installs and starts it; needs root)
 	pytest tests/cluster

@@ -1,6 +1,5 @@
 """The analysis of runs of many samples: time and peak memory of each command that reads maps, in fresh processes."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 from attention_atlas import store
 from attention_atlas.cells import cell_edges
-from attention_atlas.config import load_settings
 from attention_atlas.inputs.study import OBJECT_COLUMNS, SAMPLE_COLUMNS
 from common import ROOT, table
 
@@ -139,7 +137,7 @@ def commands(root: Path, shards: list[Path]) -> Iterator[tuple[str, list[str]]]:
     tables = {name: [f"--{name}", f"{made / name}.parquet"] for name in names}
     steps = ["--maps", f"{made / 'step_maps.nc'}"]
     asked = ["--study", str(study)]
-    settings = ["--settings", json.dumps(load_settings(ROOT / "config/config.yaml").model_dump(mode="json"))]
+    settings = ["--settings", str(ROOT / "config/config.yaml")]
 
     def of(*names: str) -> list[str]:
         return [part for name in names for part in tables[name]]

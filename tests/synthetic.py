@@ -1,7 +1,9 @@
 """A run whose truth is known: shards and a study made from planted maps, without any model."""
 
 import csv
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,7 @@ class Planted:
     expected_answer: str = "3"
     target_object: str = ""
     condition: str = ""
+    split: str = ""
     error: str = ""
     extra: dict = field(default_factory=dict)
 
@@ -162,6 +165,13 @@ def settings_of(**sections) -> dict:
     for name, values in sections.items():
         settings[name] |= values
     return Settings.model_validate(settings).model_dump(mode="json")
+
+
+def settings_file(folder, settings: dict) -> str:
+    """The path of settings that a command is given."""
+    path = Path(folder) / "settings.json"
+    path.write_text(json.dumps(settings))
+    return str(path)
 
 
 def tables_of(tree, samples: list[Planted], settings: dict) -> dict:

@@ -7,30 +7,34 @@ from attention_atlas.attention.catalogue import CONTROL_MODULES, EXTRACTION_MODU
 from attention_atlas.paper import catalogue as paper
 
 PACKAGE = "attention_atlas"
-# They say what is allowed, tell errors and name sources; they decide no number.
-DECIDE_NOTHING = {"", "config", "errors", "provenance", "settings_files", "attention.devices"}
+# They say what is allowed, read files or refuse them, tell errors and name sources; they decide no number.
+DECIDE_NOTHING = {
+    *("", "config", "errors", "files", "provenance", "readers", "reading", "seals", "settings_files", "yaml_reading"),
+    *("attention.devices", "inputs.files", "inputs.box_units", "analysis.table_columns"),
+    "folding",  # the settings check spellings by it; where it decides an answer, the next test asks for it
+}
+ANSWERS = ("inputs.answers", "inputs.phrasing")
 # Read for checking alone, which can stop a step but not change its output.
 CHECKS_ALONE = {
-    "extract": {"inputs.study", "inputs.answers", "attention.catalogue"},
-    "extract_controls": {"inputs.answers", "attention.catalogue"},
-    "intervene": {"inputs.answers", "analysis.blocks", "analysis.rows", "store"},
+    "extract": {"inputs.study", *ANSWERS, "attention.catalogue"},
+    "extract_controls": {*ANSWERS, "attention.catalogue"},
+    "intervene": {*ANSWERS, "analysis.blocks", "analysis.rows", "store"},
     "answers": {"inputs.images", "analysis.rows", "store"},
-    "transcript": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images", "inputs.views"},
-    "mass": {"inputs.answers", "inputs.conditions", "inputs.study", "inputs.images", "inputs.views"},
+    "transcript": {*ANSWERS, "inputs.conditions", "inputs.study", "inputs.images", "inputs.views"},
+    "mass": {*ANSWERS, "inputs.conditions", "inputs.study", "inputs.images", "inputs.views"},
     "summaries": {"store"},  # the names of the masses
-    "selected_maps": {"inputs.answers", "inputs.images", "analysis.blocks", "analysis.rows"},
+    "selected_maps": {*ANSWERS, "inputs.images", "analysis.blocks", "analysis.rows"},
     "numbers": {"paper.catalogue"},
     "step_maps": {"analysis.pooling"},
     "condition_summary": {"store"},
-    "ground": {"inputs.answers", "inputs.images"},
+    "ground": {*ANSWERS},
     "conditions": {
         "analysis.hypothesis_tests",
         "analysis.rows",
         "analysis.statistics",
-        "inputs.answers",
-        "inputs.images",
+        *ANSWERS,
     },
-    "heads": {"analysis.blocks", "analysis.rows", "inputs.answers", "inputs.images"},
+    "heads": {"analysis.blocks", "analysis.rows", *ANSWERS},
     # the names of masses; what computes the scores is behind `ground` and `conditions`
     "compare": {
         *("cells", "analysis.blocks"),
@@ -84,8 +88,14 @@ def test_every_module_that_a_rule_runs_is_among_its_inputs(rule):
     needed = names - packages - DECIDE_NOTHING - CHECKS_ALONE.get(rule, set())
     assert needed <= set(listed), f"not among the inputs of {rule}: {sorted(needed - set(listed))}"
     # the command opens maps and tables for the module; all figures of tables share their list, and all of maps
-    opened = {"store", "paper.columns", "paper.panels", "paper.sample_grid"}
+    opened = {"store", "paper.columns", "paper.panels", "paper.sample_grid", "paper.texts"}
     assert set(listed) <= names | opened, f"inputs of {rule} that it does not run: {sorted(set(listed) - names)}"
+
+
+def test_what_finds_answers_is_among_the_inputs_wherever_answers_are_found():
+    found_by = {*ANSWERS, "folding"}
+    for rule, (_, listed) in RULES.items():
+        assert found_by <= set(listed) or not found_by & set(listed), rule
 
 
 def test_the_summaries_are_those_that_the_analysis_makes_and_the_paper_prints():

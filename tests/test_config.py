@@ -14,7 +14,6 @@ from attention_atlas.config import (
     effective_entry,
     load_models,
     load_settings,
-    section_json,
 )
 from attention_atlas.errors import AtlasError
 from attention_atlas.settings_files import generated_files, write_generated_files
@@ -205,9 +204,20 @@ def test_a_run_may_have_its_own_grid(grid, kept):
     assert effective_entry(settings.runs[0], models).grid == kept
 
 
-def test_the_same_study_and_model_twice_is_refused():
-    runs = [*RUNS, {"study": "photos", "model": "tiny"}, {**RUNS[0], "grid": "native"}]
-    assert only_problem(Settings, {"runs": runs}) == "runs: the same study and model twice: shapes x tiny"
+def test_a_run_is_called_by_its_model_and_grid_or_by_its_name():
+    """One study and model on several grids are several runs, each with folders of its own."""
+    runs = [*RUNS, *({**RUNS[0], "grid": grid} for grid in ("native", [6, 9])), {**RUNS[0], "name": "again"}]
+    settings = checked(Settings, {"runs": runs}, "x")
+    assert [run.folder for run in settings.runs] == ["tiny", "tiny-native", "tiny-6x9", "again"]
+
+
+@pytest.mark.parametrize(
+    "other", [RUNS[0], {"study": "shapes", "model": "else", "name": "tiny"}, {**RUNS[0], "name": "tiny"}]
+)
+def test_two_runs_that_would_write_the_same_files_are_refused(other):
+    runs = [*RUNS, {"study": "photos", "model": "tiny"}, {**RUNS[0], "grid": "native"}, other]
+    told = "runs: two runs are called the same: shapes x tiny; leave one out, or give it a `name`"
+    assert only_problem(Settings, {"runs": runs}) == told
 
 
 def test_sampling_needs_a_seed():
@@ -221,9 +231,22 @@ def test_whole_matrices_need_the_samples_they_are_of():
 
 
 def test_a_spelling_of_two_answers_is_refused_in_any_case():
-    answers = {"yes": ["Sure"], "no": ["sure"]}
-    told = only_problem(Settings, {"runs": RUNS, "query_types": {"recognition": {"answers": answers}}})
-    assert told == "query_types.recognition.answers: 'sure' is a spelling of both 'yes' and 'no'"
+    def told(answers):
+        return only_problem(Settings, {"runs": RUNS, "query_types": {"recognition": {"answers": answers}}})
+
+    here = "query_types.recognition.answers"
+    assert told({"yes": ["sure"], "no": ["sure"]}) == f"{here}: 'sure' is a spelling of both 'yes' and 'no'"
+    for first, second in (
+        ("Sure", "sure"),
+        ("Stra\u00dfe", "STRASSE"),
+        ("\u00e9", "e\u0301"),
+        ("a b", "A\u2011B"),
+        ("３", "3"),
+    ):
+        assert told({"yes": [first], "no": [second]}) == (
+            f"{here}: {second!r} of 'no' reads the same as {first!r} of 'yes'; leave one out"
+        )
+    assert told({"yes": ["\u200b"]}) == f"{here}: '\\u200b' of 'yes': a spelling needs a character to be found by"
 
 
 def test_yaml_that_turns_yes_into_true_is_told_so(tmp_path):
@@ -300,7 +323,7 @@ def test_a_file_that_holds_no_settings_is_refused_by_its_name(tmp_path, text, to
 
 
 def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
-    with pytest.raises(AtlasError, match=r"none.yaml is not there"):
+    with pytest.raises(AtlasError, match=r"none.yaml: is not there"):
         load_models(tmp_path / "none.yaml")
 
 
@@ -314,20 +337,5 @@ def test_one_run_of_the_command_line_may_have_its_own_grid():
     given = yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
     settings = settings_of({**given, "study": "photographs", "model": "shapes-tiny", "grid": "native"})
     assert [(run.study, run.model, run.grid) for run in settings.runs] == [("photographs", "shapes-tiny", "native")]
-    with pytest.raises(AtlasError, match=r"grid=\.\.\. goes with both alone"):
+    with pytest.raises(AtlasError, match=r"grid=\.\.\. and name=\.\.\. go with both alone"):
         settings_of({**given, "grid": "native"})
-
-
-def test_a_rule_passes_named_sections_as_json_in_one_order():
-    settings = load_settings(CONFIG / "config.yaml")
-    text = section_json(settings, "pooling", "capture")
-    assert text == section_json(settings, "capture", "pooling")
-    assert json.loads(text) == {
-        "capture": {
-            **{"full_samples": [], "hidden_states": False, "keep_bits": None, "keys": "vision", "rows": "last"},
-            "value_weighted": True,
-        },
-        "pooling": {"heads": "max"},
-    }
-    one = section_json(settings, "figures.gallery", "pooling", "figures.layers_page")
-    assert json.loads(one) == {"figures": {"gallery": [], "layers_page": ""}, "pooling": {"heads": "max"}}

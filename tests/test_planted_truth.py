@@ -12,7 +12,7 @@ from attention_atlas.paper import catalogue
 from attention_atlas.paper.columns import read_published
 from scipy import stats
 
-from .synthetic import Planted, interventions_of, node, settings_of, with_map, write_study
+from .synthetic import Planted, interventions_of, node, settings_file, settings_of, with_map, write_study
 
 IMAGES = 12
 END = "<|im_end|>"
@@ -116,7 +116,7 @@ def bare_run(root, images=IMAGES):
 
 
 def commands(shards, twins, interventions):
-    given = ["--settings", json.dumps(SETTINGS)]
+    given = ["--settings", settings_file(".", SETTINGS)]
     study = ["--study", "data/planted"]
     for part, shard in [(MADE, shards), *([(MADE / "controls", twins)] if twins else [])]:
         samples, tokens, answers = (str(part / f"{name}.parquet") for name in ("samples", "tokens", "answers"))
@@ -188,7 +188,7 @@ def test_planted_differences_and_equalities_get_their_verdicts(root):
 def test_a_condition_that_was_not_made_is_told_and_not_read_as_no_difference(root):
     row = published(root, "contrasts").set_index("name").loc["scene_vs_control_twin"]
     assert row["verdict"] == "no verdict"
-    assert "control_twin was not made" in row["note"]
+    assert "no sample has a map under condition control_twin, which needs as many other objects" in row["note"]
 
 
 def test_the_planted_head_is_found_on_one_split_and_localises_on_the_other(root):
@@ -228,12 +228,12 @@ def test_a_study_without_targets_has_every_table_and_says_what_is_left_out(tmp_p
     contrasts = published(root, "contrasts").set_index("name")
     assert contrasts.loc["counting_vs_spatial", "verdict"] == "moved", "entropy needs no boxes"
     assert contrasts.loc["spatial_vs_counting_auroc", "verdict"] == "no verdict"
-    assert "was not made (controls.conditions)" in contrasts.loc["scene_vs_twin", "note"]
+    assert "no sample has a map under condition twin, which needs a target" in contrasts.loc["scene_vs_twin", "note"]
     for name in ("grounding", "grounding_profile", "shortcut", "conditions"):
         assert published(root, name).empty
     assert set(published(root, "causal_support")["uses"]) == {"not tested"}
     findings = (root / TABLES / "findings.md").read_text()
-    assert "## Where the maps lie\n\nNone." in findings
+    assert "## Where the maps lie\n\nNo map was scored: no sample has both a target and a map" in findings
     assert (
         "whether the target matters for the answer is not tested (no sample was put through these checks)" in findings
     )

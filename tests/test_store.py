@@ -1,5 +1,6 @@
 """The dataset's files: what is written is read, the same bytes for the same values, nothing half-written or strange."""
 
+import hashlib
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from attention_atlas import store
+from attention_atlas import files, store
 from attention_atlas.analysis import focus
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.answers import answers_table, failed_row
@@ -270,7 +271,7 @@ def test_a_write_that_ends_well_replaces_the_file_and_makes_its_folder(tmp_path)
 def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
     path = tmp_path / "file.txt"
     flushed = []
-    monkeypatch.setattr(store.os, "fsync", lambda number: flushed.append((os.fstat(number).st_size, path.exists())))
+    monkeypatch.setattr(files.os, "fsync", lambda number: flushed.append((os.fstat(number).st_size, path.exists())))
     with store.replacing(path) as partial:
         partial.write_text("whole")
     assert flushed == [(len("whole"), False)]
@@ -335,7 +336,10 @@ def test_a_table_written_in_parts_is_that_of_all_parts(tmp_path):
 
 def test_the_manifest_lists_the_shards_with_their_hashes(tmp_path):
     shards = write_run(tmp_path, [planted("a", 2), planted("b", 1)])
-    assert json.loads(shards[0].with_name("manifest.json").read_text(encoding="utf-8")) == {
+    manifest = json.loads(shards[0].with_name("manifest.json").read_text(encoding="utf-8"))
+    sha256 = manifest.pop("sha256")
+    assert sha256 == hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    assert manifest == {
         "study": "planted",
         "model": "tiny",
         "part": "",
@@ -535,6 +539,17 @@ def test_a_run_without_a_manifest_is_refused_with_what_to_do(tmp_path):
     assert str(tmp_path / "manifest.json") in str(caught.value)
 
 
+def test_a_run_that_is_being_made_opens_with_the_shards_that_are_there_and_says_so(tmp_path):
+    first, second = write_run(tmp_path, [planted("a", 2), planted("b", 1)])
+    (first.parent / "manifest.json").unlink()
+    second.rename(second.with_name(f".{second.name}.partial"))  # another that is being written
+    with pytest.warns(UserWarning, match=r"no manifest\.json yet: the 1 shard\(s\) that are there") as told:
+        tree = store.open_run(first.parent)
+    assert told[0].filename == __file__, "the warning is about the caller's line"
+    assert tree[GRID]["sample"].values.tolist() == ["a"]
+    tree.close()
+
+
 def test_a_run_that_lacks_a_shard_of_its_manifest_is_refused(tmp_path):
     shards = write_run(tmp_path, [planted("a", 2), planted("b", 1)])
     shards[1].unlink()
@@ -609,6 +624,42 @@ def test_an_unknown_sample_is_told_with_the_nearest_name(tmp_path):
     with pytest.raises(AtlasError, match=r"no sample 'scene_003_q0' .* 2 samples\. Did you mean 'scene_003-q0'\?"):
         store.sample(tree, "scene_003_q0")
     tree.close()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "part"),
+    [
+        ("scene_003-q0.blank", "controls"),
+        ("scene_003-q0.other_image.2", "controls"),
+        ("scene_003-q0.random_weights", "random_weights"),
+    ],
+)
+def test_a_control_is_looked_for_in_the_part_of_the_run_that_holds_it(tmp_path, wanted, part):
+    tree = store.open_run(write_run(tmp_path, [planted("scene_003-q0", 2)])[0].parent)
+    with pytest.raises(AtlasError, match=rf"'{wanted}'.*atlas\.open\(\"results/attention/<study>/<model>/{part}\"\)"):
+        store.sample(tree, wanted)
+    tree.close()
+
+
+def test_the_source_of_controls_is_looked_for_in_the_run_above(tmp_path):
+    tree = store.open_run(write_run(tmp_path, [planted("a.blank", 2, condition="blank")])[0].parent)
+    with pytest.raises(AtlasError, match=r"no sample 'a' .* These are its controls; .* in the folder above"):
+        store.sample(tree, "a")
+    tree.close()
+
+
+def test_a_sample_is_in_memory_so_that_single_values_can_be_taken_of_it(tmp_path):
+    tree = store.open_run(write_run(tmp_path, [planted("a", 2)])[0].parent)
+    one = store.sample(tree, "a")
+    tree.close()
+    assert not any(values.chunks for values in one.data_vars.values())
+    assert one["attention"].isel(step=0, layer=0, head=0, row=0, col=0).item() == pytest.approx(0.4)
+
+
+def test_the_public_functions_are_listed():
+    import attention_atlas
+
+    assert {"open", "sample"} <= set(dir(attention_atlas))
 
 
 @pytest.mark.parametrize(

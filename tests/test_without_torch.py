@@ -10,7 +10,7 @@ import pytest
 from attention_atlas.analysis.catalogue import CAUSAL, COMPARISONS, HEAD_TABLES, SUMMARIES
 from attention_atlas.paper import catalogue
 
-from tests.synthetic import Planted, draw_images, interventions_of, settings_of, write_run, write_study
+from tests.synthetic import Planted, draw_images, interventions_of, settings_file, settings_of, write_run, write_study
 
 ABSENT = ("torch", "torchvision", "transformers", "safetensors", "tokenizers")
 TOKENS = ["There", " are", " 3", "<|im_end|>"]
@@ -80,7 +80,7 @@ def commands(root):
             "selected_maps.nc",
         )
     )
-    given = ["--settings", json.dumps(settings_of(figures={"dpi": 80}, tests={"simulations": 100}))]
+    given = ["--settings", settings_file(root, settings_of(figures={"dpi": 80}, tests={"simulations": 100}))]
     study = ["--study", "data/planted"]
     described = ["--samples", samples, "--tokens", tokens, "--answers", answers, "--focus", focus, "--mass", mass]
     yield ["transcript", "--samples", samples, "--tokens", tokens, *shards], [samples, tokens]
@@ -180,7 +180,10 @@ def test_nothing_else_is_written_and_nothing_half_written_stays(ran, project):
     made = {str(path.relative_to(project)) for path in project.glob("results/*/**/*") if path.is_file()}
     told = {name for _, files, _ in ran for name in files}
     attention = {name for name in made if name.startswith("results/attention/")}
-    assert made - attention == told - {"results/summary.json"}
+    records = {name for name in made if name.startswith("results/written/")}
+    assert made - attention - records == told - {"results/summary.json"}
+    recorded = {name.replace("/written/", "/").removesuffix(".sha256") for name in records}
+    assert recorded == told | attention - {"results/attention/given/000.parquet"}
     assert {name.rpartition("/")[2] for name in attention} == {"000.nc", "001.nc", "manifest.json"}
 
 

@@ -357,6 +357,17 @@ def test_drops_that_are_the_same_everywhere_have_no_correlation(run):
     assert note(found, "spearman_raw") == "attention or drops are the same in all regions"
 
 
+def test_drops_as_small_as_rounding_errors_are_ties(run):
+    """One region matters, the others lower log p by 1e-6 at most, as far as another processor's sums differ."""
+    attention = run.attention()["s0"]["raw"]
+    for seed in range(4):
+        errors = np.random.default_rng(seed).normal(0, 1e-6, REGIONS)
+        errors[3] -= 0.5
+        found = run.per_sample(told({"s0": {**planted(["s0"])["s0"], "occlusion": dict(enumerate(errors))}}))
+        expected = pd.Series(attention).corr(pd.Series(np.arange(REGIONS) == 3, dtype=float), method="spearman")
+        assert value(found, "spearman_raw") == pytest.approx(expected)
+
+
 def test_a_sample_without_an_answer_or_an_unperturbed_score_says_which(run):
     silent = Planted("silent", "image_9.png", ["There", " are", " some", "<|im_end|>"], np.full((4, 3), 16))
     run = Run([*SAMPLES, silent])

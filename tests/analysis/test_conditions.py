@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from attention_atlas.analysis import conditions, focus, step_maps
-from attention_atlas.analysis.conditions import condition_scores, without_source
+from attention_atlas.analysis.conditions import condition_scores, told, without_source
 from attention_atlas.store import write_tree
 from scipy.spatial.distance import jensenshannon
 from sklearn.metrics import roc_auc_score
@@ -172,7 +172,13 @@ def test_a_control_without_its_sources_map_has_entropies_alone_and_is_counted(ca
     table = condition_scores(less, controls, case.study, "max")
     lost = table[table["sample_id"] == own["sample"].values[0]]
     assert set(lost["measure"]) == {"entropy", "entropy_normalised"}
-    assert without_source(less, controls).to_dict() == {"twin": 1}
+    name = str(own["sample"].values[0])
+    alone = without_source(less, controls)
+    assert alone[["sample_id", "condition"]].values.tolist() == [[f"{name}.twin", "twin"]]
+    (sentence,) = told(alone)
+    assert sentence.startswith("1 map(s) of condition twin are described by their entropy alone")
+    assert "no map at the selected step" in sentence
+    assert sentence.endswith(f": {name}.twin")
 
 
 def test_a_control_on_another_grid_has_entropies_alone_and_is_counted(case):
@@ -180,7 +186,12 @@ def test_a_control_on_another_grid_has_entropies_alone_and_is_counted(case):
     controls = {"grid_3x3": control(own, "twin", other_weights(case)).isel(row=slice(3), col=slice(3))}
     table = condition_scores(case.nodes, controls, case.study, "max")
     assert set(table["measure"]) == {"entropy", "entropy_normalised"}
-    assert without_source(case.nodes, controls).to_dict() == {"twin": own.sizes["sample"]}
+    alone = without_source(case.nodes, controls)
+    assert sorted(alone["sample_id"]) == sorted(f"{name}.twin" for name in own["sample"].values)
+    (sentence,) = told(alone)
+    assert sentence.startswith(f"{own.sizes['sample']} map(s) of condition twin")
+    assert "the source's map is on another token grid" in sentence
+    assert sentence.endswith(f"and {own.sizes['sample'] - 5} more")
 
 
 def test_a_map_without_mass_is_kept_as_undefined(case):

@@ -178,8 +178,15 @@ def test_too_few_images_with_a_control_are_refused(case, scores):
 
 
 def test_without_controls_each_contrast_says_which_condition_is_missing(case, scores):
+    """Left out by the settings, or made of no sample, or without an answer in any: not one and the same."""
     rows = compared(case, scores.iloc[:0], nodes={})["contrasts"].set_index("name")
     assert (rows["verdict"] == "no verdict").all()
+    needed = {"scene_vs_twin": "twin, which needs a target", "maps": "paraphrase, which needs a known wording"}
+    for name, told in needed.items():
+        assert rows.loc[name, "verdict_note"].startswith(f"no sample has a map under condition {told}")
+    settings = {**case.run.settings, "controls": {**case.run.settings["controls"], "conditions": []}}
+    off = replace(case, run=replace(case.run, settings=settings))
+    rows = compared(off, scores.iloc[:0], nodes={})["contrasts"].set_index("name")
     assert rows.loc["scene_vs_twin", "verdict_note"] == "condition twin was not made (controls.conditions)"
     assert rows.loc["maps", "verdict_note"] == "condition paraphrase was not made (controls.conditions)"
 

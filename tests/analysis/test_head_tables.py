@@ -383,15 +383,6 @@ def test_localization_heads_need_no_boxes(run, made):
     assert [(head["layer"], head["head"]) for head in frozen["heads"]] != PLANTED
 
 
-def test_an_image_of_both_splits_is_refused_by_its_name(run):
-    node, study = run
-    split = study.samples["split"].where(study.samples["sample_id"] != "s5", "select")
-    with pytest.raises(AtlasError, match=r"image 'image_2\.png' has samples in both splits"):
-        localising_heads({"g": node}, with_samples(study, split=split), SETTINGS)
-    split = split.where(study.samples["image"] != "image_2.png", "")
-    localising_heads({"g": node}, with_samples(study, split=split.where(split.index != 5, "select")), SETTINGS)
-
-
 def test_more_heads_than_the_model_has_are_refused(run):
     node, study = run
     with pytest.raises(AtlasError, match=r"heads\.count is 13, but the model has 12 heads"):

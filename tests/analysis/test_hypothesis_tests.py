@@ -205,6 +205,15 @@ def test_ties_of_the_bootstrap_count_half_whatever_the_rounding():
     assert low + high == pytest.approx(0.4, abs=0.01)
 
 
+def test_an_end_of_an_interval_that_is_0_on_paper_is_0():
+    """Tenths have no exact sums, their whole multiples have: the ends of both are 0 in the same datasets."""
+    whole = np.random.default_rng(0).choice([-3, -2, -1, 1, 2, 7], (2000, 6))
+    ends, exact = (np.stack(bca_mean(values, 0.95, 199, 0)) for values in (whole / 10, whole * 1.0))
+    assert (exact == 0).sum() > 10
+    np.testing.assert_array_equal(ends == 0, exact == 0)
+    np.testing.assert_array_equal(np.sign(ends), np.sign(exact))
+
+
 def test_equal_values_have_no_interval():
     low, high = bca_mean(np.array([[0.1] * 8, [1, 2, 3, 4, 5, 6, 7, 8]]), 0.95, 199, 0)
     assert np.isnan([low[0], high[0]]).all()

@@ -1,7 +1,5 @@
 """A planted run with massive dimensions: they are found, their sinks lose their weight, and nothing else moves."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +11,7 @@ from attention_atlas.cli import app
 from attention_atlas.inputs.study import read_study
 from typer.testing import CliRunner
 
-from ..synthetic import HEADS, LAYERS, Planted, grounding_table, node, settings_of, tree_of, write_study
+from ..synthetic import HEADS, LAYERS, Planted, grounding_table, node, settings_file, settings_of, tree_of, write_study
 
 SETTINGS = settings_of()
 DIM = 256
@@ -191,7 +189,7 @@ def test_the_log_tells_how_many_layers_have_massive_dimensions(samples, tmp_path
     )
     options = {
         **{f"--{name}": tmp_path / f"{name}.parquet" for name in ("samples", "answers")},
-        **{"--settings": json.dumps(SETTINGS), "--output": tmp_path / "maps.nc", "--log": log},
+        **{"--settings": settings_file(tmp_path, SETTINGS), "--output": tmp_path / "maps.nc", "--log": log},
     }
     arguments = [str(part) for option in options.items() for part in option]
     result = CliRunner().invoke(app, ["step-maps", *arguments, str(shard)], catch_exceptions=False)

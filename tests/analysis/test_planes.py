@@ -137,7 +137,7 @@ def test_too_few_images_are_refused_with_the_reason():
     ("entry", "told"),
     [
         ({**ENTRY, "second": {"query_ids": ["q9"]}}, "the study has no query q9"),
-        ({**ENTRY, "second": {"condition": "twin"}}, "condition twin was not made (controls.conditions)"),
+        ({**ENTRY, "second": {"condition": "twin"}}, "no sample has a map under condition twin, which needs a target"),
         ({"first": {"layers": "late"}, "second": {"layers": "early"}, "plane": True}, "no layer in common"),
     ],
 )

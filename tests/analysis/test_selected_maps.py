@@ -1,12 +1,13 @@
 """Selected maps: which samples the gallery and the page show, and that their maps are the planted ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 from attention_atlas import store
 from attention_atlas.analysis import selected_maps, summaries
-from attention_atlas.errors import AtlasError
 
 from tests.synthetic import Planted, even_map, node, settings_of, study_of, tables_of, tree_of, with_map
 
@@ -67,7 +68,7 @@ def scores_of(by_sample, pooling="max"):
 
 
 def shown(tree, group):
-    return list(tree.children[group].children)
+    return list(tree.children[group].children) if group in tree.children else []
 
 
 def maps_of(tree, name, group="gallery"):
@@ -97,16 +98,25 @@ def test_the_settings_name_other_samples_in_their_own_order():
     assert shown(tree, "layers_page") == ["image_1-q0"]
 
 
-@pytest.mark.parametrize(("setting", "value"), [("gallery", ["image_0-q0", "imag_3-q2"]), ("layers_page", "imag_3-q2")])
-def test_an_unknown_sample_is_refused_with_the_nearest_name(setting, value):
-    with pytest.raises(AtlasError, match=rf"figures\.{setting}: no sample 'imag_3-q2'.*Did you mean 'image_3-q2'\?"):
-        selected(figures={setting: value})
+def test_each_study_shows_those_named_samples_that_are_its_own():
+    """The settings are those of all studies; one that has none of the samples named shows what it does by default."""
+    tree = selected(figures={"gallery": ["of another study", "image_4-q3"], "layers_page": "of another study"})
+    assert shown(tree, "gallery") == ["image_4-q3"]
+    assert shown(tree, "layers_page") == ["image_4-q3"]
+    others = {"gallery": ["of another study"], "layers_page": "of another study"}
+    assert shown(selected(figures=others), "gallery") == shown(selected(), "gallery")
+    assert shown(selected(figures=others), "layers_page") == shown(selected(), "layers_page")
 
 
-@pytest.mark.parametrize("name", ["silent", "failed"])
-def test_a_sample_without_a_step_to_show_is_refused_with_the_reason(name):
-    with pytest.raises(AtlasError, match=rf"figures\.gallery: sample '{name}' has no step to show"):
-        selected([*SAMPLES, SILENT, FAILED], figures={"gallery": [name]})
+@pytest.mark.parametrize(("name", "why"), [("silent", "no answer found"), ("failed", "failed")])
+def test_a_sample_without_a_step_to_show_is_left_out_with_the_reason(name, why):
+    """What a model says is known once it was asked: no reason to end a run."""
+    samples = [*SAMPLES, SILENT, FAILED]
+    tree = selected(samples, figures={"gallery": [name, "image_0-q0"], "layers_page": name})
+    assert shown(tree, "gallery") == ["image_0-q0"]
+    assert tree["gallery/image_0-q0"].attrs["left_out"] == f"{name} ({why})"
+    assert shown(tree, "layers_page") == []
+    assert shown(selected(samples, figures={"gallery": [name]}), "gallery") == [], "not those of the default instead"
 
 
 def test_a_sample_without_an_answer_can_be_shown_at_its_first_step():
@@ -195,6 +205,11 @@ def ranked(tree):
     return {name: maps_of(tree, name, "best_worst").attrs["rank"] for name in shown(tree, "best_worst")}
 
 
+def split_of(names):
+    """The planted samples, on the split that `names` says of each image."""
+    return [replace(sample, split=names[int(sample.image[6])]) for sample in SAMPLES]
+
+
 def test_the_best_and_the_worst_are_of_different_images():
     """Of image 0 the better of its two high samples; of image 4 the lower one; two a kind of five images."""
     scores = {"image_0-q0": 0.9, "image_0-q1": 0.95, "image_1-q0": 0.8, "image_2-q2": 0.5, "image_3-q3": 0.3}
@@ -212,15 +227,42 @@ def test_at_most_four_of_a_kind_are_shown():
     assert [int(name[6:8]) for name in ranked(tree)] == [11, 10, 9, 8, 0, 1, 2, 3]
 
 
-def test_the_layer_of_the_highest_score_is_shown_and_the_mean_over_layers_ranks():
-    scores = {"image_0-q0": [0.2, 0.4, 0.9], "image_1-q0": [0.95, 0.1, 0.1]}
+def test_the_score_of_a_sample_is_that_of_the_map_that_is_shown():
+    """Layer 2 is the query's best on average: 0.7, against 0.575 and 0.25; the worst sample's own best is layer 0."""
+    scores = {"image_0-q0": [0.2, 0.4, 0.9], "image_1-q0": [0.95, 0.1, 0.5]}
     tree = selected(scores=scores_of(scores))
     best, worst = (maps_of(tree, name, "best_worst").attrs for name in scores)
-    assert [(one["rank"], one["shown_layer"], one["shown_score"]) for one in (best, worst)] == [
+    assert [(one["rank"], one["shown_layer"], one["score"]) for one in (best, worst)] == [
         ("best", 2, 0.9),
-        ("worst", 0, 0.95),
+        ("worst", 2, 0.5),
     ]
-    assert (best["score"], worst["score"]) == (pytest.approx(0.5), pytest.approx(1.15 / 3, abs=1e-6))
+    assert (best["mean_score"], worst["mean_score"]) == (pytest.approx(0.5), pytest.approx(1.55 / 3, abs=1e-6))
+    assert best["layer_chosen_on"] == "the same samples"
+
+
+def test_each_query_has_a_layer_of_its_own():
+    scores = {"image_0-q0": [0.9, 0.1, 0.1], "image_1-q0": [0.8, 0.1, 0.1], "image_2-q1": [0.1, 0.7, 0.2]}
+    scores |= {"image_3-q1": [0.95, 0.6, 0.2], "image_4-q1": [0.1, 0.6, 0.2]}
+    tree = selected(scores=scores_of(scores))
+    shown_layers = {name: maps_of(tree, name, "best_worst").attrs["shown_layer"] for name in ranked(tree)}
+    assert shown_layers == {"image_0-q0": 0, "image_1-q0": 0, "image_3-q1": 1, "image_4-q1": 1}
+
+
+def test_the_layer_is_chosen_on_one_split_and_samples_are_ranked_on_the_other():
+    """On `select` layer 0 is the best, on `evaluate` it is layer 2; shown is layer 0 of images 2 to 4 alone."""
+    samples = split_of(["select", "select", "evaluate", "evaluate", "evaluate"])
+    scores = {f"image_{k}-q0": [0.9, 0.5, 0.1] for k in (0, 1)}
+    scores |= {"image_2-q0": [0.6, 0.5, 0.9], "image_3-q0": [0.4, 0.5, 1.0], "image_4-q0": [0.5, 0.5, 0.9]}
+    tree = selected(samples, scores=scores_of(scores))
+    assert ranked(tree) == {"image_2-q0": "best", "image_3-q0": "worst"}
+    told = [maps_of(tree, name, "best_worst").attrs for name in ranked(tree)]
+    assert [(one["shown_layer"], one["score"], one["ranked"]) for one in told] == [(0, 0.6, 3), (0, 0.4, 3)]
+    assert {one["layer_chosen_on"] for one in told} == {"split select"}
+
+
+def test_of_equal_scores_the_mean_over_layers_decides():
+    scores = {"image_0-q0": [1.0, 0.2, 0.2], "image_1-q0": [1.0, 0.9, 0.9], "image_2-q0": [1.0, 0.5, 0.5]}
+    assert list(ranked(selected(scores=scores_of(scores)))) == ["image_1-q0", "image_0-q0"]
 
 
 def test_maps_are_ranked_as_the_settings_pool_heads():

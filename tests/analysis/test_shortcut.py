@@ -223,7 +223,7 @@ def test_without_other_images_or_causal_checks_there_is_no_verdict(case):
     ready = with_answers(case)
     row = made(ready, enrichment_rows(ready, 0).iloc[:0], None).loc["recognition"]
     assert (row["attention_state"], row["cause_state"], row["verdict"]) == ("not defined", "not defined", "no verdict")
-    assert "no other image was asked (controls.conditions)" in row["verdict_note"]
+    assert "no sample has a map under condition other_image, which needs a second image" in row["verdict_note"]
     assert "no causal checks of its samples" in row["verdict_note"]
     assert (row["n_attention"], row["n_cause"]) == (0, 0)
 

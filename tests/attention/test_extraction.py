@@ -804,6 +804,23 @@ def test_an_interrupted_shard_goes_on_with_the_bytes_of_an_uninterrupted_one(who
     assert interrupted.kept == []
 
 
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_a_damaged_batch_is_dropped_and_made_again(whole, interrupted, calls, caplog, place):
+    (kept,) = interrupted.kept
+    content = bytearray(kept.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 1
+    kept.write_bytes(content)
+    assert interrupted().read_bytes() == whole.path.read_bytes()
+    assert sum(map(len, calls.batches)) == 6
+    assert f"{kept}, a batch of an earlier run, is damaged; it is removed and made again" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_a_batch_that_is_no_batch_is_dropped_and_made_again(whole, interrupted, content):
+    interrupted.kept[0].write_bytes(content)
+    assert interrupted().read_bytes() == whole.path.read_bytes()
+
+
 def test_an_interruption_within_an_image_goes_on_too(extract, calls):
     calls.fail = interrupt_at("square_2-q1")
     with pytest.raises(KeyboardInterrupt):
@@ -915,18 +932,22 @@ def hub_error(kind):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (OSError("no route to host"), r"hub cannot be reached, or the disk is full.*OSError: no route to host"),
+        (OSError("no route to host"), "hub cannot be reached, .*OSError: no route to host"),
         (LocalEntryNotFoundError("offline"), "the hub cannot be reached, and the files are not in its cache"),
         (hub_error(RevisionNotFoundError), "it has no such commit: take `revision` from its page of files"),
         (hub_error(RepositoryNotFoundError), "there is no such repository, or it is private: check `hub`"),
         (hub_error(GatedRepoError), "its authors give it to those who ask: accept its terms"),
     ],
 )
-def test_a_hub_that_does_not_give_the_files_is_told_with_what_to_do(monkeypatch, error, told):
+@pytest.mark.parametrize("asked", ["model_info", "snapshot_download"])
+def test_a_hub_that_does_not_give_the_files_is_told_with_what_to_do(monkeypatch, error, told, asked):
     def refused(*args, **kwargs):
-        raise error
+        raise LocalEntryNotFoundError("not cached") if kwargs.get("local_files_only") else error
 
+    monkeypatch.setattr(models, asked, refused)
     monkeypatch.setattr(models, "snapshot_download", refused)
+    if asked == "snapshot_download":
+        monkeypatch.setattr(models, "model_info", lambda *args, **kwargs: None)
     entry = ModelEntry(hub="Some/Model", revision="0" * 40)
     with pytest.raises(AtlasError, match=rf"cannot get Some/Model at commit 0{{40}}: .*{told}.*`path`"):
         models.load("some", entry)
@@ -937,6 +958,29 @@ def test_a_real_client_without_a_network_is_told_as_such(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(AtlasError, match="the hub cannot be reached, and the files are not in its cache"):
         models.load("some", ModelEntry(hub="Some/Model", revision="0" * 40))
+
+
+def test_a_hub_out_of_reach_is_asked_once_and_its_cache_is_used(monkeypatch, random_folder):
+    asked = []
+
+    def unreachable(*args, **kwargs):
+        asked.append("hub")
+        raise ConnectionError("no route to host")
+
+    def cache(hub, revision, allow_patterns, local_files_only=False):
+        assert local_files_only, "the download itself tries six times"
+        asked.append("cache")
+        return str(random_folder)
+
+    monkeypatch.setattr(models, "model_info", unreachable)
+    monkeypatch.setattr(models, "snapshot_download", cache)
+    assert models.snapshot("Some/Model", "0" * 40) == random_folder
+    assert asked == ["hub", "cache"]
+
+
+def test_loading_weights_draws_no_bar(random_folder, capfd):
+    models.load("some", ModelEntry(path=str(random_folder), dtype="float32", device="cpu"))
+    assert "Loading weights" not in capfd.readouterr().err
 
 
 def test_weights_that_are_not_what_the_hub_promised_are_refused(random_folder, tmp_path, no_weights):
@@ -980,6 +1024,7 @@ def test_the_hub_is_asked_for_the_pinned_commit_alone(monkeypatch, random_folder
         asked.append((hub, revision))
         return str(random_folder)
 
+    monkeypatch.setattr(models, "model_info", lambda hub, revision, timeout: None)
     monkeypatch.setattr(models, "snapshot_download", download)
     source = models.load("some", ModelEntry(hub="Some/Model", revision="a" * 40, dtype="float32", device="cpu"))
     assert asked == [("Some/Model", "a" * 40)]
@@ -999,9 +1044,15 @@ def test_a_shard_without_images_is_told_before_a_model_is_loaded(extract, no_mod
         extract_shard(extract.study, "007", 1, "random", entry, settings, tmp_path / "s", tmp_path / "o.nc")
 
 
-def test_whole_matrices_of_unknown_samples_are_refused_before_a_model_is_loaded(extract, no_model):
-    with pytest.raises(AtlasError, match=r"capture.full_samples: square_9-q0 not in .*samples.csv"):
-        extract(capture={"rows": "all", "full_samples": ["square_9-q0", "square_0-q0"]})
+def test_whole_matrices_are_of_those_named_that_are_of_the_study(extract):
+    """The settings may name samples of other studies; that each is one of some study is checked before any job."""
+    capture = {"rows": "all", "full_samples": ["of another study", "square_0-q0"]}
+    kept = [
+        node["sample"].values[node["attention_prefill"].notnull().any(["layer", "head", "query_token", "prompt_token"])]
+        for node in nodes(extract(capture=capture)).values()
+        if "attention_prefill" in node
+    ]
+    assert [list(names) for names in kept] == [["square_0-q0"]]
 
 
 @pytest.mark.parametrize("token", ["<|im_end|>", "<|image_pad|>"])

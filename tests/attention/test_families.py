@@ -10,7 +10,8 @@ import pytest
 import torch
 from attention_atlas.attention import asking, batching, generation, models, nodes, prompts
 from attention_atlas.attention.capture import KERNEL
-from attention_atlas.attention.families import FAMILIES
+from attention_atlas.attention.checkpoints import GATED, GATED_TYPES, MODEL_TYPES, SQUARE_TYPES, architecture_of
+from attention_atlas.attention.families import FAMILIES, SquareFamily
 from attention_atlas.config import Capture, Generation, ModelEntry
 from attention_atlas.errors import AtlasError
 
@@ -29,6 +30,25 @@ def family(request, tmp_path_factory):
     """A random checkpoint of a family, loaded as the extraction loads it."""
     folder = checkpoints.write_family(request.param, tmp_path_factory.mktemp(request.param))
     return request.param, load(folder, "native")
+
+
+def test_what_is_told_of_types_before_torch_is_there_is_true_of_the_families():
+    assert list(MODEL_TYPES) == list(FAMILIES)
+    assert set(SQUARE_TYPES) == {name for name, one in FAMILIES.items() if isinstance(one, SquareFamily)}
+    assert {name: dict(one.refused) for name, one in FAMILIES.items() if one.refused} == dict.fromkeys(
+        GATED_TYPES, GATED
+    )
+
+
+def test_the_files_of_a_model_tell_the_layers_and_heads_that_are_captured(family):
+    """Or nothing of its layers: what is refused before any job must be refused by the job too."""
+    name, source = family
+    folder = source.model.config.name_or_path
+    known = architecture_of(ModelEntry(path=folder))
+    assert (known.model_type, known.num_layers) == (name, source.text_config.num_hidden_layers)
+    assert known.num_heads == source.text_config.num_attention_heads
+    assert known.captured in (source.captured_layers, [])
+    assert known.captured or not MODEL_TYPES[name]
 
 
 def ask(source, queries, images, capture=EVERY_KEY, settings=SHORT, prefix=True):

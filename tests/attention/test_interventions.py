@@ -379,10 +379,14 @@ def test_a_map_of_another_grid_is_refused(run):
 def command(run, output, **causal):
     sections = Settings(runs=[{"study": "study", "model": "random"}]).model_dump(mode="json")
     sections["causal"] |= {"regions": [1, 2], "checks": ["occlusion", "knockout"], "layers": "middle", **causal}
+    settings, models = output.with_suffix(".settings.json"), output.with_suffix(".models.json")
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text(json.dumps(sections))
+    models.write_text(json.dumps({"models": {"random": run.entry.model_dump(mode="json")}}))
     return [
         "intervene",
         *("--study", str(run.folder), "--shard-maps", str(run.shard), "--step-maps", str(run.maps)),
-        *("--model", "random", "--model-entry", run.entry.model_dump_json(), "--settings", json.dumps(sections)),
+        *("--model", "random", "--models", str(models), "--settings", str(settings)),
         *("--output", str(output), "--log", str(output.with_suffix(".log"))),
     ]
 

@@ -67,7 +67,14 @@ def test_samples_that_the_settings_name_are_those_perturbed(tmp_path):
     assert causal_samples(study, Causal(samples=("a-2", "a-1", "a-2"))) == ["a-2", "a-1"]
 
 
-def test_an_unknown_sample_is_refused_with_the_nearest_name(tmp_path):
-    study = study_of(tmp_path, ("scene_001-q0", "a", "counting", "", ""), ("scene_002-q0", "b", "counting", "", ""))
-    with pytest.raises(AtlasError, match=r"causal.samples: 'scene_02-q0'.*samples.csv.*'scene_002-q0'"):
-        causal_samples(study, Causal(samples=("scene_001-q0", "scene_02-q0")))
+def test_a_study_without_any_sample_named_has_one_an_image(tmp_path):
+    """The settings are those of all studies, and may name samples of another one."""
+    study = study_of(tmp_path, ("a-1", "a", "counting", "object_0", ""), ("b-1", "b", "counting", "object_0", ""))
+    assert causal_samples(study, Causal(samples=("b-1", "of another study"))) == ["b-1"]
+    assert causal_samples(study, Causal(samples=("of another study",))) == ["a-1", "b-1"]
+
+
+def test_a_named_sample_of_several_images_is_refused(tmp_path):
+    study = study_of(tmp_path, ("a-1", "a|b", "counting", "object_0", ""))
+    with pytest.raises(AtlasError, match=r"causal\.samples: 'a-1' is about several images"):
+        causal_samples(study, Causal(samples=("a-1",)))

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from attention_atlas.errors import AtlasError
-from attention_atlas.inputs.images import read_image
+from attention_atlas.inputs.images import read_image, read_mask, upright_size
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
@@ -235,14 +235,98 @@ def test_a_folder_is_an_error_naming_it(tmp_path):
     assert str(tmp_path) in str(caught.value)
 
 
-WHOLE = [encoded(name) for name in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM", "ICO", "DDS")]
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n", "PostScript"),
+        (b"%PDF-1.7\n", "a PDF"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b'\n<?xml version="1.0"?><svg/>', "XML, such as SVG"),
+        (b"<!DOCTYPE html><html>404</html>", "a web page"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+        (b"GRIB\0\0\0\1", "none of PNG, JPEG"),
+        (b"", "empty"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_file_of_another_kind_is_said_to_be_that_and_no_program_is_run_on_it(tmp_path, monkeypatch, content, kind):
+    (tmp_path / "bin").mkdir()
+    for program in ("gs", "gswin32c", "gswin64c"):
+        (tmp_path / "bin" / program).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+        (tmp_path / "bin" / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(AtlasError) as caught:
+        read_image(tmp_path / "a.png")
+    told = str(caught.value)
+    assert told.startswith(f"{tmp_path / 'a.png'}: cannot be read as an image (it is {kind}")
+    assert told.endswith("; save it anew as PNG or JPEG")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_large_image_is_read_without_a_word_and_one_beyond_all_measure_is_an_error(path, monkeypatch):
+    path.write_bytes(encoded("PNG"))  # 35 pixels
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    assert read_image(path).size == (7, 5)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 17)
+    with pytest.raises(AtlasError, match="decompression bomb") as caught:
+        read_image(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_one_pixel_is_an_image_and_none_is_not(path):
+    path.write_bytes(encoded("PNG", RGB[:1, :1]))
+    np.testing.assert_array_equal(pixels(path), RGB[:1, :1])
+    for size in ((0, 5), (5, 0)):
+        path.write_bytes(png_of_size(*size))
+        with pytest.raises(AtlasError, match="cannot be read as an image"):
+            read_image(path)
+
+
+def test_whether_exif_turned_an_image_is_known(path):
+    for orientation in UPRIGHT:
+        Image.fromarray(RGB).save(path, "PNG", exif=exif(orientation))
+        size = (7, 5) if orientation < 5 else (5, 7)
+        assert upright_size(path) == (size, orientation != 1)
+
+
+MASK = RNG.integers(0, 2, (5, 7)).astype(bool)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        MASK,
+        MASK * np.uint8(255),
+        MASK * np.uint8(1),
+        MASK.astype(np.uint16),
+        MASK * np.uint16(65535),
+        MASK * np.int32(7),
+    ],
+    ids=["1 bit", "8 bits", "ones", "16 bits, ones", "16 bits", "32 bits"],
+)
+def test_a_mask_is_set_wherever_it_is_not_black_however_small_its_numbers(path, stored):
+    Image.fromarray(stored).save(path, "TIFF" if stored.dtype == np.int32 else "PNG")
+    np.testing.assert_array_equal(read_mask(path), MASK)
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_a_mask_is_turned_as_its_image_is(path, orientation):
+    Image.fromarray(MASK * np.uint8(255)).save(path, "PNG", exif=exif(orientation))
+    np.testing.assert_array_equal(read_mask(path), UPRIGHT[orientation](MASK))
+
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM", "ICO", "DDS", "AVIF", "JPEG2000", "TIFF", "QOI", "SGI", "PCX")
+WHOLE = [encoded(name) for name in FORMATS]
 WHOLE.append(encoded("JPEG", exif=exif(6, {MAKE: "x"})))
+WHOLE += [encoded("PNG", exif=exif(3)), encoded("TIFF", compression="tiff_lzw"), encoded("PNG", GREY)]
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow warns of damage that it reads past
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("read", [read_image, read_mask])
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_whatever_the_damage_it_is_a_picture_or_an_error_naming_the_file(tmp_path_factory, data):
+def test_whatever_the_damage_it_is_a_picture_or_an_error_naming_the_file(tmp_path_factory, read, data):
     content = bytearray(data.draw(st.sampled_from(WHOLE)))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, min(len(content), 200) - 1))] = data.draw(st.integers(0, 255))
@@ -250,11 +334,11 @@ def test_whatever_the_damage_it_is_a_picture_or_an_error_naming_the_file(tmp_pat
     path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
     told = f"{path}: "
     try:
-        image = read_image(path)
+        found = read(path)
     except AtlasError as error:
         told = str(error)
     else:
-        assert image.mode == "RGB"
+        assert (found.dtype == bool) if read is read_mask else (found.mode == "RGB")
     assert told.startswith(f"{path}: ")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from attention_atlas.cli import app
 from attention_atlas.config import load_settings
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.coco import Choice, import_coco
-from attention_atlas.inputs.importing import safe_names, write_imported
+from attention_atlas.inputs.importing import divided_by_image, safe_names, write_imported
 from attention_atlas.inputs.query_templates import check_templates, read_templates
 from attention_atlas.inputs.question_tables import import_table, parse_columns
 from attention_atlas.inputs.study import read_study
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -56,6 +59,13 @@ ANNOTATIONS = (
     annotation(2, 53, [0, 0, 5, 5], id=14),
     annotation(2, 58, [10, 0, 10, 10], id=15),
 )
+
+
+POLYGON = [annotation(1, 18, [1, 1, 4, 4], segmentation=[[1, 1, 9e4, 1, 9e4, 9e4]])]
+
+
+def image_of(number, name):
+    return {"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT}
 
 
 def coco_of(annotations=ANNOTATIONS, **changes):
@@ -357,9 +367,43 @@ def test_a_queries_file_is_refused_with_the_entry_and_the_nearest_name(make, que
         (coco_of([annotation(9, 18, [0, 0, 1, 1])]), "annotations.0: image_id 9 is no id of images"),
         (coco_of([annotation(1, 9, [0, 0, 1, 1])]), "annotations.0: category_id 9 is no id of categories"),
         (coco_of([annotation(1, 18, [0, 0, 1])]), "annotations.0.bbox"),
-        (coco_of([annotation(1, 18, [0, 0, 1, float("nan")])]), "annotations.0.bbox.3"),
+        (coco_of([annotation(1, 18, [0, 0, 1, float("nan")])]), "NaN is no JSON number (line 1 column "),
         (coco_of(images=[{**coco_of()["images"][0], "id": k} for k in (1, 2)]), "file_name 'a.png' occurs 2 times"),
-        (coco_of([annotation(1, 18, [0, 0, 1, 1], id=5, segmentation=[[0, 0, 1]])]), "annotation 5 of 'a.png'"),
+        (
+            coco_of([annotation(1, 18, [0, 0, 9, 9], id=5, segmentation={"size": [9, 20], "counts": [180]})]),
+            "annotation 5 of 'a.png': segmentation is of size [9, 20], its image [10, 20]",
+        ),
+        (
+            coco_of([annotation(1, 18, [0.1, 0.2, 0.2, 0.4], id=5)]),
+            "annotation 5 of 'a.png': bbox [0.1, 0.2, 0.2, 0.4]",
+        ),
+        (coco_of([annotation(1, 18, [0.5, 0.5, 0.9, 0.8])]), "these look like fractions of its sides"),
+        (coco_of([annotation(1, 18, [0, 0, 1, 1])]), "these look like fractions of its sides"),
+        (
+            coco_of([annotation(1, 18, [0, 0, 9, 9], id=5), annotation(1, 18, [0, 0, 9, 8], id=5)]),
+            "annotation id 5 occurs",
+        ),
+        (coco_of(categories=[{"id": 18, "name": "dog"}, {"id": 18, "name": "cat"}]), "category id 18 occurs 2 times"),
+        (coco_of(categories=[{"id": 18, "name": "Dog"}, {"id": 53, "name": "dog"}]), "'Dog' and 'dog' differ in case"),
+        (coco_of(categories=[{"id": 18, "name": 5}]), "1 problem(s)\n  categories.0.name: 5 is not a text (a number)"),
+        (
+            coco_of(categories=[{"id": None, "name": "dog"}]),
+            "1 problem(s)\n  categories.0.id: must be a whole number or",
+        ),
+        (coco_of(categories=[{"id": 18, "name": " \t"}]), "categories.0.name"),
+        (coco_of(categories=[{"id": 18, "name": "\ud800"}]), "half of a surrogate pair"),
+        (coco_of([annotation(1, 18, [0, 0, 9, 9], attributes={"colour": "\udc00"})]), "half of a surrogate pair"),
+        (coco_of([annotation(1, 18, [0, 0, 9, 9], attributes=["red"])]), "annotations.0.attributes"),
+        (coco_of(images=[{"id": 1, "width": 20, "height": 10}]), "images.0.file_name: is missing"),
+        (coco_of(images=[image_of(1, "a.png"), image_of(1, "b.png")]), "image id 1 occurs 2 times"),
+        (coco_of(images=[image_of(1, "a.png"), image_of(2, "./a.png")]), "file_name 'a.png' occurs 2 times"),
+        (coco_of(images=[image_of(1, "http://x.org/a.png")], annotations=()), "is an address; download"),
+        (coco_of(images=[image_of(1, "sub\\a.png")], annotations=()), "folders are written with '/'"),
+        (coco_of(images=[image_of(1, "x" * 300)], annotations=()), "is a name of 300 bytes"),
+        (
+            coco_of(images=[{**image_of(1, "a.png"), "width": 200_000, "height": 200_000}], annotations=POLYGON),
+            "200000",
+        ),
         (coco_of(images=[{**coco_of()["images"][0], "width": 21}], annotations=()), "'a.png' is 20 x 10 px"),
         (coco_of(images=[{**coco_of()["images"][0], "file_name": "x.png"}], annotations=()), "x.png: there is no such"),
         (coco_of(images=[{**coco_of()["images"][0], "file_name": "../x.png"}], annotations=()), "leads out of"),
@@ -370,6 +414,227 @@ def test_a_coco_file_is_refused_with_what_is_wrong_in_it(make, tmp_path, content
         make(content, ABSENT)
     assert problem in str(caught.value)
     assert str(tmp_path / "coco.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"images": ' + "[" * 100_000, "its lists and objects are nested too deep"),
+        (
+            '{"images": [], "annotations": [], "images": []}',
+            "the key 'images' stands twice in one object, line 1 column 2 and line 1 column 35",
+        ),
+        ("7", "must hold a mapping with images, annotations and categories; it holds int"),
+        ("\udcff", "is not UTF-8"),
+    ],
+)
+def test_a_file_that_json_alone_would_take_or_choke_on_is_refused(tmp_path, source, text, problem):
+    (tmp_path / "coco.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(AtlasError, match=f"coco.json: {problem}"):
+        import_coco(tmp_path / "coco.json", source, [], QUERY_TYPES, tmp_path, Choice())
+
+
+def test_an_entry_that_stands_twice_is_read_once_and_told(make):
+    content = coco_of()
+    for part in ("images", "categories", "annotations"):
+        content[part] = [*content[part], content[part][1]]
+    made, once = make(content, HOW_MANY, WHERE), make(coco_of(), HOW_MANY, WHERE)
+    assert (made.samples, made.objects) == (once.samples, once.objects)
+    assert set(told(made).items()) - set(told(once).items()) == {
+        (f"{part} that stand twice: read once", 1) for part in ("images", "categories", "annotations")
+    }
+
+
+def test_annotations_without_ids_are_never_the_same(make):
+    made = make(coco_of([annotation(1, 18, [0, 0, 5, 5], id=None), annotation(1, 18, [5, 0, 5, 5])]), HOW_MANY)
+    assert asked(made, "expected_answer") == [("2",)]
+
+
+def test_what_is_null_is_not_given(make):
+    null = dict.fromkeys(("iscrowd", "area", "segmentation", "attributes"))
+    made = make(coco_of([annotation(1, 18, [1, 2, 4, 3], id=11) | null]), HOW_MANY)
+    assert asked(made, "expected_answer") == [("1",)]
+    assert [(row["colour"], row["area"], row["iscrowd"], row["mask"]) for row in made.objects] == [("", "", 0, "")]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "rings", "mask"),
+    [
+        ([[10, 1, 15, 1, 15, 4, 10, 4], [12, 5]], 1, "a-object_0.png"),
+        ([[10, 1, 15, 1]], 1, ""),
+        ([[10, 1, 5, 5]], 1, ""),
+        ([[]], 1, ""),
+        ([[], []], 2, ""),
+        ([], 0, ""),
+    ],
+)
+def test_a_degenerate_ring_leaves_the_box_and_the_other_rings(make, segmentation, rings, mask):
+    made = make(coco_of([annotation(1, 53, [10, 1, 5, 5], segmentation=segmentation)]), PRESENT)
+    assert [(row["x_min"], row["y_max"], row["mask"]) for row in made.objects] == [("10", "6", mask)]
+    assert made.told["polygons left out: fewer than three corners"] == rings
+
+
+@pytest.mark.parametrize(
+    ("bbox", "reason"),
+    [
+        (None, "not given"),
+        ([], "not given"),
+        ([3, 3, 0.2, 0.3], "smaller than a pixel"),
+        ([3, 3, 0, 0], "no area inside"),
+    ],
+)
+def test_an_annotation_without_a_box_of_a_pixel_is_left_out_and_its_label_not_counted(make, bbox, reason):
+    made = make(coco_of([annotation(1, 53, [0, 0, 2, 2]), annotation(1, 18, bbox)]), HOW_MANY, PRESENT)
+    assert asked(made, "sample_id") == [("a-how_many-apple",), ("a-is_there-apple",)]
+    assert sum(count for what, count in told(made).items() if what.startswith(f"boxes left out: {reason}")) == 1
+
+
+def test_an_annotation_lacking_its_box_is_left_out_too(make):
+    lacking = {"image_id": 1, "category_id": 18}
+    assert told(make(coco_of([*ANNOTATIONS[2:3], lacking]), PRESENT))["boxes left out: not given"] == 1
+
+
+def test_names_of_categories_are_read_without_needless_spaces(make):
+    categories = [{"id": 18, "name": " dog"}, {"id": 53, "name": "apple"}, {"id": 58, "name": "hot  dog\t"}]
+    made = make(coco_of(categories=categories), HOW_MANY)
+    assert asked(made, "query") == asked(make(coco_of(), HOW_MANY), "query")
+    assert told(made)["category names read without needless spaces"] == 2
+    categories[1] = {"id": 53, "name": "dog "}
+    made = make(coco_of(categories=categories), HOW_MANY)
+    assert asked(made, "query", "expected_answer")[0] == ("How many dogs are there?", "3")
+    assert told(made)["categories of the name of another: read as one"] == 1
+
+
+def test_labels_of_queries_are_read_as_names_of_categories_are(make):
+    categories = [{"id": 18, "name": "pâté "}, {"id": 53, "name": "apple"}, {"id": 58, "name": "hot dog"}]
+    label = "pa\u0302te\u0301"
+    made = make(
+        coco_of(categories=categories), {**HOW_MANY, "labels": [f" {label}"], "plurals": {label: "pâtés maison"}}
+    )
+    assert asked(made, "query") == [("How many pâtés maison are there?",)]
+
+
+def test_boxes_written_as_corners_are_doubted(make):
+    corners = [annotation(1, 18, [8, 1, 15, 8]), annotation(1, 53, [10, 2, 19, 9]), annotation(2, 53, [0, 0, 20, 10])]
+    (doubt,) = make(coco_of(corners[:2]), PRESENT).doubts
+    assert doubt.startswith("2 of 2 boxes reach more than a pixel outside their image as COCO's x, y, width, height,")
+    assert "all of them would fit as x_min, y_min, x_max, y_max; look with `atlas boxes`" in doubt
+    assert make(coco_of(corners[2:]), PRESENT).doubts == ()
+
+
+def test_boxes_many_of_which_reach_outside_are_doubted_and_a_few_are_not(make):
+    right = [annotation(image, 18, [k, 0, 4, 4]) for k in range(15) for image in (1, 2)]
+    thousandths = annotation(1, 53, [250, 500, 300, 400])
+    (doubt,) = make(coco_of([*right[:2], thousandths]), PRESENT).doubts
+    assert doubt.startswith("1 of 3 boxes reach more than a pixel outside")
+    assert "unit, order of the numbers or files may be others" in doubt
+    assert make(coco_of([*right, thousandths]), PRESENT).doubts == ()
+    with pytest.raises(AtlasError, match=r"no query fits any image \(.*2 of 2 boxes reach more than a pixel outside"):
+        make(coco_of([thousandths, annotation(2, 18, [30, 200, 20, 20])]), PRESENT)
+
+
+def test_a_missing_image_is_a_link_to_nothing_too_but_nothing_else(make, source):
+    for name in ("b.png", "c.png"):
+        (source / name).unlink()
+    (source / "b.png").symlink_to("gone.png")
+    (source / "c.png").mkdir()
+    content = coco_of([*ANNOTATIONS, annotation(3, 18, [0, 0, 5, 5])])
+    with pytest.raises(AtlasError, match=r"1 problem\(s\)\n  images: image 'c.png': .* is a folder, not a file"):
+        make(content, PRESENT, skip_missing=True)
+    (source / "c.png").rmdir()
+    assert told(make(content, PRESENT, skip_missing=True)) == {"images left out: not in the folder": 2}
+
+
+def test_images_that_are_links_are_imported_as_files(make, source, tmp_path):
+    (tmp_path / "cache").mkdir()
+    for name in ("a.png", "b.png"):
+        (source / name).rename(tmp_path / "cache" / name)
+        (source / name).symlink_to(tmp_path / "cache" / name)
+    for link in (False, True):
+        write_imported(make(coco_of(), HOW_MANY), source, tmp_path / f"study{link}", link=link)
+        image = tmp_path / f"study{link}/images/a.png"
+        assert not image.is_symlink()
+        assert image.read_bytes() == (tmp_path / "cache/a.png").read_bytes()
+        assert image.samefile(tmp_path / "cache/a.png") == link
+
+
+def test_an_image_in_another_unicode_form_is_imported_under_the_name_of_the_annotations(make, source, tmp_path):
+    (source / "a.png").rename(source / "Ko\u0308ln.png")
+    made = make(coco_of(ANNOTATIONS[:3], images=[image_of(1, "K\u00f6ln.png")]), HOW_MANY)
+    write_imported(made, source, tmp_path / "study")
+    assert [path.name for path in (tmp_path / "study/images").iterdir()] == ["K\u00f6ln.png"]
+    assert len(read_study(tmp_path / "study", QUERY_TYPES).samples) == 2
+
+
+def test_a_file_name_as_long_as_can_be_gives_ids_and_masks_that_fit(make, source, tmp_path):
+    name = "x" * 251 + ".png"
+    (source / "a.png").rename(source / name)
+    (source / "b.png").rename(source / ("x" * 250 + "y.png"))
+    images = [image_of(1, name), image_of(2, "x" * 250 + "y.png")]
+    content = coco_of(images=images)
+    content["annotations"][3]["segmentation"] = [[0, 0, 5, 0, 5, 5]]
+    made = make(content, HOW_MANY)
+    write_imported(made, source, tmp_path / "study")
+    assert len(made.masks) == 2
+    assert len(read_study(tmp_path / "study", QUERY_TYPES).samples) == 4
+
+
+def test_what_is_written_anew_never_changes_the_cache_that_it_was_linked_to(make, source, tmp_path):
+    output, cache = tmp_path / "study", tmp_path / "cache"
+    write_imported(make(coco_of(), HOW_MANY), source, output)
+    cache.mkdir()
+    for number, path in enumerate(sorted(path for path in output.rglob("*") if path.is_file())):
+        path.rename(cache / str(number))
+        path.symlink_to(cache / str(number))
+    before = {path: path.read_bytes() for path in cache.iterdir()}
+    content = coco_of([{**ANNOTATIONS[2], "segmentation": [[10, 1, 15, 1, 15, 3]], "id": k} for k in range(3)])
+    write_imported(make(content, PRESENT), source, output, overwrite=True)
+    assert {path: path.read_bytes() for path in cache.iterdir()} == before
+    assert not (output / "samples.csv").is_symlink()
+
+
+@pytest.mark.parametrize("make_it", ["folder", "pipe"])
+def test_what_is_no_file_is_never_replaced_by_an_image(make, source, tmp_path, make_it):
+    place = tmp_path / "study/images/a.png"
+    place.parent.mkdir(parents=True)
+    os.mkfifo(place) if make_it == "pipe" else place.mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(AtlasError, match=f"a.png is a {make_it}, not a file.*; choose another --output"):
+            write_imported(make(coco_of(), HOW_MANY), source, tmp_path / "study", overwrite=overwrite)
+
+
+DAMAGE = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 10**12), st.floats(), st.sampled_from(["", "a.png", "\ud800", "x" * 300]),
+    st.just([]), st.just({}), st.just([[]]), st.just([1, 2, 3, 4]), st.just([[1, 2, 3, 4, 5, 6]]),
+    st.just({"size": [10, 20], "counts": "0"}), st.just({"size": [10**6, 10**6], "counts": [10**12]}),
+)  # fmt: skip
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.data())
+def test_whatever_a_coco_file_holds_it_is_a_study_or_one_error(make, tmp_path, source, data):
+    content = json.loads(json.dumps(coco_of()))
+    for _ in range(data.draw(st.integers(1, 3))):
+        part = content[data.draw(st.sampled_from(("images", "categories", "annotations")))]
+        keys = [*part[0], "segmentation", "attributes", "iscrowd", "area"]
+        entry = part[data.draw(st.integers(0, len(part) - 1))]
+        entry[data.draw(st.sampled_from(keys))] = data.draw(DAMAGE)
+    told = ""
+    try:
+        made = make(content, HOW_MANY, PRESENT, WHERE)
+    except AtlasError as error:
+        told = str(error)
+        told.encode()
+    else:
+        output = tmp_path / "out"
+        write_imported(made, source, output, overwrite=True)
+        read_study(output, QUERY_TYPES)
+    assert not told or "coco.json" in told or "objects.csv" in told or "samples.csv" in told
 
 
 def test_what_is_not_json_is_told_with_its_place(make, tmp_path, source):
@@ -582,6 +847,93 @@ def test_a_table_that_cannot_be_understood_is_refused_with_what_to_do(table, tex
     with pytest.raises(AtlasError) as caught:
         table(text, columns, name)
     assert problem in str(caught.value)
+
+
+def test_an_edge_beyond_the_image_by_rounding_alone_is_the_images(table):
+    row = {"image": "a.png", "query_type": "spatial", "query": "Where?"}
+    made = table(json.dumps({**row, "box": [-0.0004, 2, 20.0003, 9.9999]}), "", "questions.jsonl")
+    assert [made.objects[0][edge] for edge in ("x_min", "y_min", "x_max", "y_max")] == ["0", "2", "20", "10"]
+    with pytest.raises(AtlasError, match=r"line 1: box \[0, 2, 20.01, 9\] reaches outside"):
+        table(json.dumps({**row, "box": [0, 2, 20.01, 9]}), "", "questions.jsonl")
+
+
+@pytest.mark.parametrize("name", ["questions.csv", "questions.jsonl"])
+def test_fractions_in_a_table_of_questions_are_refused_with_their_line(table, name):
+    row = {"image": "a.png", "query_type": "spatial", "query": "Where?", "box": [0.23, 0.23, 0.78, 0.78]}
+    text = json.dumps(row)
+    if name.endswith("csv"):
+        text = 'image,query_type,query,x_min,y_min,x_max,y_max\n"a.png",spatial,Where?,0.23,0.23,0.78,0.78\n'
+    with pytest.raises(
+        AtlasError, match=r"line [12]: box \[0.23, 0.23, 0.78, 0.78\] is smaller than a pixel; boxes are"
+    ):
+        table(text, "", name)
+
+
+def test_a_question_about_several_images_is_imported_with_all_of_them(table, source, tmp_path):
+    made = table("image,query_type,query\na.png|b.png,counting,How many in both?\n", "")
+    write_imported(made, source, tmp_path / "study")
+    assert sorted(path.name for path in (tmp_path / "study/images").iterdir()) == ["a.png", "b.png"]
+    assert len(read_study(tmp_path / "study", QUERY_TYPES).samples) == 1
+
+
+def rows_about(*images):
+    return [{"image": image, "split": "", "line": line} for line, image in enumerate(images, start=2)]
+
+
+def test_images_are_divided_into_halves_and_none_is_in_both():
+    rows = rows_about(*(f"{number}.png" for number in range(20)), *(f"{number}.png" for number in range(20)))
+    divided = divided_by_image(rows, 0)
+    split_of = {row["image"]: row["split"] for row in divided}
+    assert all(row["split"] == split_of[row["image"]] for row in divided)
+    assert sorted(split_of.values()) == ["evaluate"] * 10 + ["select"] * 10
+    assert divided_by_image(rows, 0) == divided
+    assert divided_by_image(rows, 1) != divided
+    assert [{**row, "split": ""} for row in divided] == rows
+
+
+def test_images_of_one_question_are_in_one_split_and_so_are_all_that_hang_together():
+    rows = rows_about("d", "a|b", "e", "b|c", "f", "c", "g|h", "h|g", "g")
+    for seed in range(20):
+        split_of = {name: row["split"] for row in divided_by_image(rows, seed) for name in row["image"].split("|")}
+        assert split_of["a"] == split_of["b"] == split_of["c"]
+        assert split_of["g"] == split_of["h"]
+        assert 3 <= sum(split == "select" for split in split_of.values()) <= 5
+
+
+def test_a_split_that_is_given_is_never_drawn_anew():
+    rows = rows_about("a", "b")
+    rows[1]["split"] = "select"
+    with pytest.raises(AtlasError, match="line 3: split is 'select' already; leave out --split"):
+        divided_by_image(rows, 0)
+
+
+def run_table(tmp_path, source, *more, text=TABLE):
+    (tmp_path / "questions.csv").write_text(text, encoding="utf-8")
+    arguments = ["import", "table", str(tmp_path / "questions.csv"), "--images", str(source), "--columns", MAPPED]
+    return CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "study"), *more])
+
+
+def test_a_table_without_splits_says_what_is_missing_and_can_be_divided(tmp_path, source):
+    ran = run_table(tmp_path, source)
+    assert ran.exit_code == 0
+    assert "no sample is in the split select or evaluate: heads are chosen on select" in ran.output
+    assert "; --split divides the images" in ran.output
+    ran = run_table(tmp_path, source, "--overwrite", "--split", "--seed", "3")
+    assert "no sample is in the split" not in ran.output
+    study = read_study(tmp_path / "study", QUERY_TYPES)
+    assert study.samples.groupby("image")["split"].unique().map(list).tolist() in (
+        [["select"], ["evaluate"]],
+        [["evaluate"], ["select"]],
+    )
+
+
+def test_an_import_tells_the_doubts_about_its_boxes_once(tmp_path, source):
+    Image.new("RGB", (2000, 1500)).save(source / "a.png")
+    text = TABLE.replace("10,0,20,10", "100,100,900,900").replace("1,2,5,6.5", "230,230,780,780")
+    ran = run_table(tmp_path, source, text=text)
+    assert ran.exit_code == 0
+    assert ran.output.count("all 2 boxes on images of more than 1000 px lie within 0 to 1000, as thousandths") == 1
+    assert f"look with `atlas boxes {tmp_path / 'study'}`" in ran.output
 
 
 def test_the_command_imports_a_table(tmp_path, source):

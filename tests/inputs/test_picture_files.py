@@ -2,19 +2,22 @@
 
 import hashlib
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from attention_atlas import provenance
 from attention_atlas.errors import AtlasError
-from attention_atlas.inputs import picture_files
-from attention_atlas.inputs.picture_files import PictureFiles, file_hashes
+from attention_atlas.inputs.picture_files import PictureFiles
+from attention_atlas.provenance import file_hashes
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Three pictures in the project's folder, long settled, as far as the memory asks."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(picture_files, "LATELY_NS", 0)
+    monkeypatch.setattr(provenance, "LATELY_NS", 0)
     images = tmp_path / "images"
     images.mkdir()
     for name in "abc":
@@ -26,8 +29,8 @@ def folder(tmp_path, monkeypatch):
 def read(monkeypatch):
     """The names of the files that were read."""
     names = []
-    hashed = picture_files.file_sha256
-    monkeypatch.setattr(picture_files, "file_sha256", lambda path: names.append(path.name) or hashed(path))
+    hashed = provenance.file_sha256
+    monkeypatch.setattr(provenance, "file_sha256", lambda path: names.append(path.name) or hashed(path))
     return names
 
 
@@ -51,6 +54,44 @@ def test_an_edit_is_seen_though_size_and_time_of_the_content_are_as_they_were(fo
     assert sorted(read) == ["a", "b", "b", "c"]
 
 
+def test_a_link_that_is_pointed_elsewhere_or_whose_file_is_edited_is_seen(folder, read):
+    cache = folder.parent / "cache"
+    cache.mkdir()
+    link = folder / "link"
+    for name in ("one", "two"):
+        (cache / name).write_bytes(name.encode())
+        os.utime(cache / name, (1, 1))
+    link.symlink_to(cache / "one")
+    seen = [hashes(folder)[str(link)]]
+    (cache / "one").write_bytes(b"ONE")
+    os.utime(cache / "one", (1, 1))
+    seen.append(hashes(folder)[str(link)])
+    link.unlink()
+    link.symlink_to(cache / "two")
+    seen.append(hashes(folder)[str(link)])
+    assert seen == [hashlib.sha256(content).hexdigest() for content in (b"one", b"ONE", b"two")]
+
+
+def test_a_name_in_another_unicode_form_is_the_file_and_its_content(folder):
+    (folder / "Ko\u0308ln.png").write_bytes(b"a")
+    named = files(folder, "K\u00f6ln.png", "a")
+    assert named.folder_of({"K\u00f6ln.png"}) == str(folder)
+    before = named.digest({"K\u00f6ln.png"})
+    (folder / "Ko\u0308ln.png").write_bytes(b"b")
+    assert files(folder, "K\u00f6ln.png").digest({"K\u00f6ln.png"}) != before
+
+
+def test_two_files_of_one_size_and_one_time_have_different_stamps(folder, monkeypatch):
+    real = Path.stat
+
+    def at_once(path):
+        status = list(real(path))
+        return SimpleNamespace(st_dev=status[2], st_ino=status[1], st_size=status[6], st_mtime_ns=0, st_ctime_ns=0)
+
+    monkeypatch.setattr(Path, "stat", at_once)
+    assert provenance.stamp(str(folder / "a")) != provenance.stamp(str(folder / "b"))
+
+
 def test_a_touched_file_is_read_again_to_the_same_hash(folder, read):
     before = hashes(folder)
     os.utime(folder / "a", ns=(1, 1))
@@ -59,7 +100,7 @@ def test_a_touched_file_is_read_again_to_the_same_hash(folder, read):
 
 
 def test_a_file_that_changed_just_now_is_not_remembered(folder, read, monkeypatch):
-    monkeypatch.setattr(picture_files, "LATELY_NS", 3600 * 10**9)
+    monkeypatch.setattr(provenance, "LATELY_NS", 3600 * 10**9)
     hashes(folder)
     hashes(folder)
     assert sorted(read) == ["a", "a", "b", "b", "c", "c"]
@@ -92,5 +133,5 @@ def test_missing_files_are_told_with_the_first_line_that_names_them(folder):
         AtlasError, match=r"samples.csv: 1 image\(s\) missing; .* `dvc pull .*images`\n  line 3: .*/x is"
     ):
         named.folder_of({"a", "x"})
-    with pytest.raises(AtlasError, match=r"line 5: .*images is not there"):
+    with pytest.raises(AtlasError, match=r"line 5: '': is empty; it must name a file"):
         named.folder_of({""})

@@ -121,6 +121,7 @@ def test_words_that_look_like_missing_values_stay_words(folder):
     odd = [
         {**SAMPLE, "sample_id": name, "condition": name, "query": f"{name}, ünï — 数?"} for name in ("NA", "nan", "007")
     ]
+    odd.append(SAMPLE)
     write_tables(folder, odd, [{**OBJECT, "label": "None"}, {**SECOND, "label": "null"}])
     study = read_study(folder, QUERY_TYPES)
     assert study.samples.drop(columns="line").to_dict("records") == odd
@@ -286,13 +287,10 @@ def test_only_the_images_asked_for_are_opened(folder):
     assert "'a.png'" in only_problem(folder, images=["a.png"])
 
 
-@pytest.mark.parametrize(
-    "name", ["../secret.png", "sub/../../secret.png", "{outside}", "link.png", "linked/secret.png"]
-)
-def test_an_image_outside_the_studys_images_is_refused(folder, name):
+@pytest.mark.parametrize("name", ["../secret.png", "sub/../../secret.png", "{outside}", "linked/../../secret.png"])
+def test_a_name_that_leads_out_of_the_studys_images_is_refused(folder, name):
     outside = folder / "secret.png"
     draw(outside)
-    (folder / "images" / "link.png").symlink_to(outside)
     (folder / "images" / "linked").symlink_to(folder)
     name = name.format(outside=outside)
     write_tables(folder, [{**SAMPLE, "image": name, "target_object": ""}], [])
@@ -303,7 +301,7 @@ def test_an_image_outside_the_studys_images_is_refused(folder, name):
 
 def test_a_name_with_a_nul_byte_is_refused_by_its_row(folder):
     write_tables(folder, [{**SAMPLE, "image": "a\0.png", "target_object": ""}], [])
-    assert "holds a NUL byte" in only_problem(folder)
+    assert only_problem(folder) == r"samples.csv, line 2: holds the character '\x00'; take it out"
 
 
 def test_an_absolute_name_is_refused_even_inside_the_folder(folder):
@@ -311,10 +309,78 @@ def test_an_absolute_name_is_refused_even_inside_the_folder(folder):
     assert "leads out of" in only_problem(folder)
 
 
-def test_a_link_to_an_image_within_the_folder_is_followed(folder):
-    (folder / "images" / "link.png").symlink_to(png(folder))
-    write_tables(folder, [{**SAMPLE, "image": "link.png", "target_object": ""}], [])
-    assert read_study(folder, QUERY_TYPES).samples["image"].tolist() == ["link.png"]
+@pytest.mark.parametrize("place", ["images/of_the_study.png", "cache/ab/cdef"])
+def test_images_and_masks_may_be_links_to_files_anywhere(folder, place):
+    draw(folder / "drawn.png")
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "drawn.png").rename(folder / place)
+    for name in ("images/link.png", "masks/m.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(folder / place)
+    objects = [{**OBJECT, "image": "link.png", "mask": "m.png", "x_max": "12"}]
+    write_tables(folder, [{**SAMPLE, "image": "link.png", "target_object": "object_0"}], objects)
+    study = read_study(folder, QUERY_TYPES)
+    assert study.samples["image"].tolist() == ["link.png"]
+    assert study.doubts == ()
+
+
+def test_a_link_to_nothing_is_told_in_one_line(folder):
+    missing(folder)
+    png(folder).symlink_to("/gone/a.png")
+    write_tables(folder, [SAMPLE])
+    assert "a.png: is a link to /gone/a.png, which is not there" in only_problem(folder)
+
+
+def test_an_image_is_found_under_its_name_in_another_unicode_form(folder):
+    png(folder).rename(folder / "images" / "Ko\u0308ln.png")
+    (folder / "masks").mkdir()
+    draw(folder / "masks" / "e\u0301.png")
+    objects = [{**OBJECT, "image": "K\u00f6ln.png", "mask": "\u00e9.png", "x_max": "12"}]
+    write_tables(folder, [{**SAMPLE, "image": "K\u00f6ln.png", "target_object": "object_0"}], objects)
+    study = read_study(folder, QUERY_TYPES)
+    assert study.image_path("K\u00f6ln.png").is_file()
+
+
+def test_one_image_is_not_named_in_two_unicode_forms(folder):
+    png(folder).rename(folder / "images" / "e\u0301.png")
+    samples = [{**SAMPLE, "image": "\u00e9.png", "target_object": ""}]
+    write_tables(folder, samples, [{**OBJECT, "image": "e\u0301.png"}])
+    line = only_problem(folder, images=())
+    assert line.startswith("objects.csv, line 2: image 'e\u0301.png' is written in another Unicode form")
+    assert "samples.csv, line 2; write both alike" in line
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 6])
+def test_images_that_exif_turns_are_doubted_where_they_have_boxes(folder, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.new("RGB", (WIDTH, WIDTH)).save(png(folder), exif=exif)
+    (told,) = read_study(folder, QUERY_TYPES).doubts
+    assert told.startswith("1 image with boxes is turned or mirrored by EXIF orientation, first 'a.png'")
+    assert "boxes are taken as upright" in told
+    assert told.endswith(f"; look with `atlas boxes {folder}`")
+    write_tables(folder, objects=[OTHER], samples=[{**SAMPLE, "target_object": ""}, COLOUR])
+    assert read_study(folder, QUERY_TYPES).doubts == ()
+
+
+def test_boxes_as_fractions_are_refused_before_any_image_is_opened(folder):
+    fractions = dict(zip(("x_min", "y_min", "x_max", "y_max"), ("0.23", "0.23", "0.78", "0.78"), strict=True))
+    write_tables(folder, objects=[OBJECT, {**SECOND, **fractions}, OTHER])
+    line = only_problem(folder, images=())
+    assert line.startswith("objects.csv, line 3: box [0.23, 0.23, 0.78, 0.78] is smaller than a pixel; boxes are")
+    assert "these look like fractions of its sides" in line
+
+
+def test_a_mask_that_lies_outside_its_box_is_doubted(folder):
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    mask[:, :6] = 255
+    (folder / "masks").mkdir()
+    Image.fromarray(mask).save(folder / "masks" / "m.png")
+    masked(folder, "m.png")  # of the box from column 6 on
+    (told,) = read_study(folder, QUERY_TYPES).doubts
+    assert told.startswith("1 mask lies mostly outside the box of its object")
+    Image.fromarray(mask[:, ::-1]).save(folder / "masks" / "m.png")
+    assert read_study(folder, QUERY_TYPES).doubts == ()
 
 
 def test_an_image_without_a_name_is_told(folder):
@@ -365,7 +431,7 @@ def test_a_mask_outside_the_studys_masks_is_refused(folder):
         (b'image\na.png\n"b.png"x\nc.png\n', ", line 3: is not CSV"),
         (b'image\na.png\n"b.png\n', ", line 3: is not CSV"),
         (None, ": there is no such file"),
-        (b"", ", line 1: column 'image' is missing"),
+        (b"", ", line 1: names none of the columns"),
     ],
     ids=["not UTF-8", "text after a quote", "open quote", "no file", "no content"],
 )
@@ -481,3 +547,49 @@ def test_a_part_of_a_study_has_the_rows_of_its_images_in_order(tmp_path):
     objects = pd.DataFrame({"image": ["c", "b"], "object_id": ["o", "p"]})
     part = study.Study(tmp_path, samples, objects).on({"b"})
     assert (part.samples["sample_id"].tolist(), part.objects["object_id"].tolist()) == (["1", "3"], ["p"])
+
+
+def test_an_image_of_both_splits_is_told_once_with_its_lines(folder):
+    rows = [{**SAMPLE, "sample_id": f"s{n}", "split": split} for n, split in enumerate(("select", "", "evaluate") * 2)]
+    write_tables(folder, samples=rows)
+    told = only_problem(folder)
+    assert "lines 2 and 4" in told
+    assert f"image {SAMPLE['image']!r} has samples in both splits, select and evaluate" in told
+    assert told.endswith("put all samples of an image into one split")
+
+
+def test_an_image_of_both_splits_is_found_among_the_several_images_of_a_sample(folder):
+    rows = [
+        {**SAMPLE, "image": "a.png|sub/b.png", "split": "select"},
+        {**SAMPLE, "sample_id": "other", "image": "sub/b.png", "target_object": "", "split": "evaluate"},
+    ]
+    write_tables(folder, samples=rows)
+    assert "image 'sub/b.png' has samples in both splits" in only_problem(folder)
+
+
+def test_splits_of_control_conditions_choose_no_head_and_may_differ(folder):
+    write_tables(
+        folder,
+        samples=[
+            {**SAMPLE, "split": "select"},
+            {**SAMPLE, "sample_id": "turned", "condition": "turned", "split": "evaluate"},
+        ],
+    )
+    assert len(read_study(folder, QUERY_TYPES).samples) == 2
+
+
+def test_a_study_of_conditions_alone_is_refused(folder):
+    """Every control is one of a sample of the study itself; of none there is nothing to tell."""
+    write_tables(folder, samples=[{**SAMPLE, "condition": "turned"}])
+    assert "every row names a condition" in only_problem(folder)
+
+
+def test_the_part_of_a_study_without_objects_has_the_columns_of_the_whole(folder):
+    """pandas takes an empty list for a choice of columns, not of rows."""
+    write_tables(folder, samples=[{**SAMPLE, "target_object": ""}], objects=[])
+    study = read_study(folder, QUERY_TYPES)
+    part = study.on({SAMPLE["image"]})
+    assert list(part.objects) == list(study.objects)
+    assert part.samples["sample_id"].tolist() == [SAMPLE["sample_id"]]
+    assert study.on(set()).samples.empty
+    assert list(study.on(set()).samples) == list(study.samples)

@@ -54,7 +54,9 @@ def folder(tmp_path):
 
 def test_every_image_counts_once_where_a_study_is_told(folder):
     told = folder / "inventory.json"
-    arguments = ["validate", str(folder), "--settings", json.dumps({"query_types": TYPES}), "--output", str(told)]
+    settings = folder / "settings.json"
+    settings.write_text(json.dumps({"runs": [{"study": "study", "model": "any"}], "query_types": TYPES}))
+    arguments = ["validate", str(folder), "--settings", str(settings), "--output", str(told)]
     assert CliRunner().invoke(app, [*arguments, "--log", str(folder / "log")], catch_exceptions=False).exit_code == 0
     assert "2 samples of 2 images, 3 objects" in (folder / "log").read_text()
     assert json.loads(told.read_text())["images"] == 2
@@ -137,6 +139,16 @@ def test_a_shard_has_every_image_of_its_samples_and_the_objects_on_them(folder):
     assert shards[shard_of("a.png", 1000)].objects["image"].tolist() == ["a.png"]
 
 
+def test_the_shard_of_a_single_sample_goes_by_its_number(folder):
+    """pandas gives the groups of a list of length one tuples as names."""
+    write(
+        folder / "samples.csv", SAMPLE_COLUMNS, [{**SAMPLE, "sample_id": "one", "image": "a.png", "target_object": ""}]
+    )
+    (shard, part), *others = divided(read_study(folder, TYPES), 1000).items()
+    assert (shard, others) == (shard_of("a.png", 1000), [])
+    assert part.samples["sample_id"].tolist() == ["one"]
+
+
 def test_a_sample_called_as_another_ones_view_is_refused(folder):
     rows = [
         {**SAMPLE, "sample_id": "two", "image": "a.png|b.png"},
@@ -149,6 +161,6 @@ def test_a_sample_called_as_another_ones_view_is_refused(folder):
 
 def test_a_view_of_a_row_with_a_condition_of_its_own_is_called_as_in_the_maps(folder):
     rows = [{**SAMPLE, "sample_id": "s.swapped", "image": "a.png|b.png", "condition": "swapped"}]
-    write(folder / "samples.csv", SAMPLE_COLUMNS, rows)
+    write(folder / "samples.csv", SAMPLE_COLUMNS, [{**SAMPLE, "sample_id": "s", "image": "a.png"}, *rows])
     names = read_study(folder, TYPES).views.samples["sample_id"].tolist()
-    assert names == ["s.swapped", view_of("s.swapped", "swapped", 2)]
+    assert names == ["s", "s.swapped", view_of("s.swapped", "swapped", 2)]

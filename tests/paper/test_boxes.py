@@ -77,6 +77,25 @@ def test_pictures_and_texts_stand_apart(sheet):
         assert np.all(one.max <= sheet.bbox.max)
 
 
+def test_the_images_of_a_question_about_several_are_drawn_one_by_one(folder, tmp_path):
+    with (folder / "samples.csv").open("a") as file:
+        file.write("both,wide.png|tall.png,q,free,Which is wider?,,,,\n")
+    output = tmp_path / "boxes.png"
+    ran = CliRunner().invoke(app, ["boxes", str(folder), "--output", str(output), "--dpi", "50"])
+    assert ran.exit_code == 0, ran.output
+    assert "4 of 4 images" in ran.output
+
+
+def test_boxes_that_look_wrong_are_doubted_by_the_commands_that_check_and_draw_them(folder, tmp_path):
+    (folder / "objects.csv").write_text(HEADER + "huge.png,o,cat,,230,230,780,780\nhuge.png,p,dog,,30,500,600,990\n")
+    header = (folder / "samples.csv").read_text().splitlines()[0]
+    (folder / "samples.csv").write_text(f"{header}\nhuge,huge.png,q,spatial,Where?,,,o,\n")
+    for command in (["validate", str(folder)], ["boxes", str(folder), "--output", str(tmp_path / "b.png")]):
+        ran = CliRunner().invoke(app, command)
+        assert ran.exit_code == 0, ran.output
+        assert ran.output.count("all 2 boxes on images of more than 1000 px lie within 0 to 1000") == 1
+
+
 def test_the_command_draws_the_wanted_images_and_refuses_an_unknown_one(folder, tmp_path):
     runner, output = CliRunner(), tmp_path / "sheet" / "boxes.png"
     asked = ["boxes", str(folder), "--output", str(output), "--dpi", "50", "--image", "tall.png"]

@@ -18,14 +18,17 @@ from attention_atlas.analysis.conditions import condition_scores
 from attention_atlas.analysis.summaries import SUMMARIES, read_run
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.study import read_study
-from attention_atlas.paper import catalogue, overlay, panels, style
+from attention_atlas.paper import catalogue, fonts, overlay, panels, style
 from attention_atlas.paper.columns import COLUMNS, TEXT, read_published
 from attention_atlas.paper.tables import write_table
+from matplotlib import font_manager
 from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
+from tests.paper.test_fonts import make_font
 from tests.synthetic import (
     Planted,
     draw_images,
@@ -287,7 +290,7 @@ def contrasts_of_size(count, note, images):
         if column not in contrasts:
             contrasts[column] = "" if column in TEXT else random.uniform(0.05, 0.2, count)
     contrasts = contrasts.assign(
-        measure=["entropy", "auroc", "ln_enrichment"] * (count // 3) or ["entropy"] * count,
+        measure=[("entropy", "auroc", "ln_enrichment")[k % 3 if count > 2 else 0] for k in range(count)],
         kind="paired",
         verdict=[verdicts[k % len(verdicts)] for k in range(count)],
         arm_first="recognition, attribute, late layers, right answers",
@@ -503,8 +506,11 @@ def test_tick_labels_are_the_tokens_of_the_table(run, figures):
     table = published(run, "steps")
     for query, axes in panels_of(figures["step_progression"], "step_progression").items():
         rows = table[table["query_id"] == query]
-        expected = [f"{token.strip()}  {step}" for token, step in zip(rows["token"], rows["step"], strict=True)]
-        assert [label.get_text() for label in axes.get_xticklabels()] == expected
+        expected = [f"{step}: “{token.strip()}”" for token, step in zip(rows["token"], rows["step"], strict=True)]
+        counts = rows["n"].tolist()
+        fewer = [f", n = {n}" if k and n != counts[k - 1] else "" for k, n in enumerate(counts)]
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert labels == [token + n for token, n in zip(expected, fewer, strict=True)]
 
 
 def test_vision_mass_draws_all_four_masses_of_the_table(run, figures):
@@ -566,7 +572,7 @@ def test_planes_of_contrasts_hold_their_t_at_their_cells_on_a_symmetric_scale():
         expected = rows.pivot(index="layer", columns="step", values="t").to_numpy()
         np.testing.assert_array_equal(np.ma.filled(plane.get_array(), np.nan), expected)
         assert plane.norm.vmin == -plane.norm.vmax
-        assert plane.norm.vmax == tables["cluster_plane"]["t"].abs().max()
+        assert plane.norm.vmax == tables["cluster_plane"]["t"].abs().quantile(0.9)
 
 
 def dotted(axes):
@@ -609,7 +615,7 @@ def test_contrasts_of_every_measure_have_a_panel_with_its_unit():
     table = SIZES["a large model with long answers"]["contrasts"].copy()
     table["measure"] = ["entropy", "auroc", "ln_enrichment", "js_excess", "centre_excess", "js_excess"]
     figure = draw("contrasts", [table])
-    titles = [axes.get_xlabel() for axes in figure.get_axes()]
+    titles = [" ".join(axes.get_xlabel().split()) for axes in figure.get_axes()]
     assert "difference in Jensen–Shannon divergence (nats), first minus second" in titles
     assert "difference in centre shift (cells), first minus second" in titles
     assert len(titles) == 5
@@ -694,7 +700,8 @@ def test_the_page_shows_every_layer_in_order_on_one_scale(run, figures):
         (mesh,) = meshes(axes)
         np.testing.assert_array_equal(mesh.get_array(), selected.maps["map"].sel(layer=layer))
         entropy = float(selected.maps["entropy"].sel(layer=layer))
-        assert axes.get_title(loc="left") == f"{layer}: H = {entropy:.2f}"
+        mass = float(selected.maps["vision_mass"].sel(layer=layer))
+        assert axes.get_title(loc="left") == f"{layer}: H = {entropy:.2f}\nmass {mass:.2f}"
         assert mesh.norm.vmax == pytest.approx(float(selected.maps["map"].max()))
 
 
@@ -709,9 +716,64 @@ def test_the_best_samples_stand_above_the_worst_each_at_its_own_layer(run, figur
     assert min(tops[:8]) > max(tops[8:])
     told = "\n".join(text.get_text() for text, _ in texts_of(figures["best_worst"]))
     for selected in samples:
-        assert f"{selected.told('rank')}: AUROC {selected.told('score'):.2f}" in told
-        assert f"layer {selected.told('shown_layer')}: AUROC {selected.told('shown_score'):.2f}" in told
+        assert f"layer {selected.told('shown_layer')}, vision mass " in told
     assert "Best and worst of 16 samples" in " ".join(told.split())
+
+
+def test_the_title_of_a_best_or_worst_sample_is_the_score_of_the_map_below_it(run, figures):
+    """Recomputed from the drawn map and the target's box by scikit-learn; the box covers whole cells."""
+    axes = over_images(figures["best_worst"])[1::2]
+    titles = [text.get_text() for text in figures["best_worst"].texts if "AUROC" in text.get_text()]
+    titles = [title for title in titles if title.startswith(("best: ", "worst: "))]
+    assert len(titles) == len(axes) == 8
+    for title, over, selected in zip(titles, axes, selected_of(run, "best_worst"), strict=True):
+        (mesh,) = meshes(over)
+        left, top, right, bottom = (int(edge // 16) for edge in selected.boxes[0])
+        inside = np.zeros((4, 4), dtype=bool)
+        inside[top:bottom, left:right] = True
+        weights = np.ma.getdata(mesh.get_array()).ravel()
+        assert title.split(",")[0].split(" ")[-1] == f"{roc_auc_score(inside.ravel(), weights):.2f}"
+
+
+@pytest.mark.parametrize("name", ["gallery", "best_worst"])
+def test_all_maps_of_a_figure_have_one_scale_which_it_states(name, run, figures):
+    samples = selected_of(run, name)
+    largest = max(float(one.maps["map"].sel(layer=one.told("shown_layer")).max()) for one in samples)
+    norms = [meshes(axes)[0].norm for axes in over_images(figures[name])[1::2]]
+    assert {(norm.vmin, norm.vmax) for norm in norms} == {(largest / 100, largest)}
+    told = "\n".join(text.get_text() for text, _ in texts_of(figures[name]))
+    assert f"one logarithmic scale for all maps; no colour below {largest / 100:.2g}" in told
+    assert f"{largest:.2g}" in told
+
+
+def test_a_map_with_little_attention_is_paler_than_one_with_much_and_says_so(run):
+    """The same map a thousandth as strong has no colour at all; its vision mass stands below it."""
+    strong = selected_of(run, "gallery")[2]
+    weak = overlay.Selected("weak", strong.maps.copy(deep=True), strong.image, strong.boxes)
+    for name in ("map", "vision_mass"):
+        weak.maps[name] = weak.maps[name] / 1000
+    figure = draw("gallery", [[strong, weak]])
+    shades = [meshes(axes)[0] for axes in over_images(figure)[1::2]]
+    opacity = [shade.cmap(shade.norm(shade.get_array()))[..., 3].max() for shade in shades]
+    assert opacity[0] == pytest.approx(0.9)
+    assert opacity[1] == 0
+    told = "\n".join(text.get_text() for text, _ in texts_of(figure))
+    mass = float(strong.maps["vision_mass"].sel(layer=strong.told("shown_layer")))
+    assert f"vision mass {mass:.2f}, largest weight " in told
+    assert "vision mass <0.01, largest weight " in told
+
+
+def test_layers_beside_a_much_stronger_one_are_not_blank(run):
+    """A page whose layer 1 is forty times as strong as the others, as one-token maps are among even ones."""
+    (one,) = selected_of(run, "layers_page")
+    maps = one.maps.copy(deep=True)
+    maps["map"].values[:] = 0.016
+    maps["map"].values[1] = np.where(np.arange(16).reshape(4, 4) == 5, 0.64, 0.002)
+    figure = draw("layers_page", [[overlay.Selected("s", maps, one.image, one.boxes)]])
+    drawn = [meshes(axes)[0] for axes in over_images(figure)[1:]]
+    opacity = [mesh.cmap(mesh.norm(mesh.get_array()))[..., 3].max() for mesh in drawn]
+    assert opacity[1] == pytest.approx(0.9)
+    assert min(opacity) > 0.25
 
 
 @pytest.fixture
@@ -721,7 +783,7 @@ def wide(run):
     maps = one.maps.isel(row=slice(2), col=slice(3), row_border=slice(3), col_border=slice(4)).copy(deep=True)
     maps["row_edge"].values[:] = [0, 15, 40]
     maps["col_edge"].values[:] = [0, 20, 50, 90]
-    maps.attrs |= {"rank": "best", "score": 0.9, "shown_score": 0.95, "ranked": 16}
+    maps.attrs |= {"rank": "best", "score": 0.9, "mean_score": 0.8, "ranked": 16, "layer_chosen_on": "split select"}
     return overlay.Selected(one.sample_id, maps, np.zeros((40, 90, 3), dtype=np.uint8), ((10.0, 5.0, 30.0, 25.0),))
 
 
@@ -804,7 +866,7 @@ def test_a_caption_names_the_grid_of_its_map(wide):
     told = "\n".join(text.get_text() for text, _ in texts_of(draw("gallery", [[wide]])))
     assert f"{wide.sample_id}, 2 × 3 cells" in told
     told = "\n".join(text.get_text() for text, _ in texts_of(draw("layers_page", [[wide]])))
-    assert "2 × 3 cells; titles: layer and entropy H in nats, at most 1.79" in told  # ln 6
+    assert "2 × 3 cells; titles: layer, entropy H in nats (at most 1.79)" in told  # ln 6
 
 
 def test_many_boxes_are_drawn_thinner_than_few(wide):
@@ -816,12 +878,15 @@ def test_many_boxes_are_drawn_thinner_than_few(wide):
 
 
 @pytest.mark.parametrize(
-    ("queries", "widest", "columns"), [(2, 4, 2), (4, 4, 4), (5, 4, 3), (6, 4, 3), (8, 4, 4), (9, 4, 3)]
+    ("queries", "width", "columns"),
+    [(1, 85, 1), (2, 85, 2), (5, 85, 2), (8, 85, 2), (20, 85, 3), (24, 85, 3), (30, 178, 4)],
 )
-def test_rows_of_panels_are_about_as_full(queries, widest, columns):
-    assert panels.columns_for(queries, widest) == columns
-    last = [index for index in range(queries) if panels.is_last_column(index, queries, widest)]
-    assert last == list(range(columns - 1, queries, columns))
+def test_panels_fill_one_column_of_a_paper_before_two(queries, width, columns):
+    grid = panels.grid_for([f"q{k}" for k in range(queries)], ["n = 48"] * queries, 36)
+    assert (grid.width, grid.columns) == (width, columns)
+    assert grid.height <= 230
+    bottom = [index for index in range(queries) if grid.is_bottom(index)]
+    assert bottom == list(range(queries - columns, queries))
 
 
 def test_reasons_that_differ_in_a_number_alone_are_told_as_one():
@@ -841,16 +906,19 @@ def test_the_share_of_answers_is_written_within_its_panel(step):
         assert panel.x0 <= box.x0 < box.x1 <= panel.x1
 
 
-def test_numbers_of_images_that_change_often_stand_below_the_reason_of_missing_intervals():
+def test_numbers_of_images_that_change_often_stand_at_their_steps():
     steps = tables_of_size(6, 3, 24, note="5 image(s); an interval needs 6")["steps"]
     figure = draw("step_progression", [steps.assign(n=5 - steps["step"] % 3)])
-    assert any(text.get_text().startswith("no interval: 5") for text, _ in texts_of(figure))
+    told = [" ".join(text.get_text().split()) for text, _ in texts_of(figure)]
+    assert any("no interval: 5 image(s); an interval needs 6" in text for text in told)
+    assert any(text == "6: “,”, n = 5" for text in told)
+    assert any("n on a tick label: number of images from that step on" in text for text in told)
     assert_every_text_is_readable(figure)
 
 
 def test_a_check_without_any_value_has_an_axis_about_zero():
     table = SIZES["a large model with long answers"]["causal"].copy()
-    check = table["check"].iloc[0]
+    check = "knockout"  # no other check has its quantity
     table.loc[table["check"] == check, ["difference", "low", "high", "margin"]] = np.nan
     panel = next(axes for axes in draw("causal", [table]).get_axes() if axes.get_title(loc="left") == check)
     assert panel.get_xlim() == (-1, 1)
@@ -881,15 +949,23 @@ def test_causal_checks_are_drawn_as_the_table_has_them(run, figures):
     table = published(run, "causal")
     panels = {axes.get_title(loc="left"): axes for axes in figures["causal"].get_axes()}
     assert set(table["check"]) == set(panels)
-    for check, rows in table.groupby("check"):
+    letters = {}
+    for check, rows in table.groupby("check", sort=False):
         axes = panels[check]
         types = [label.get_text() for label in axes.get_yticklabels()]
-        drawn = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.get_lines() if len(line.get_xdata()) == 1}
-        assert drawn == {(row.difference, types.index(row.query_type)) for row in rows.itertuples()}
+        points = [line for line in axes.get_lines() if len(line.get_xdata()) == 1]
+        drawn = [line.get_xdata()[0] for line in sorted(points, key=lambda line: line.get_ydata()[0])]
+        assert drawn == [rows.set_index("query_type")["difference"][name] for name in types]
         bars = {tuple(path.vertices[:, 0]) for part in axes.collections for path in part.get_paths()}
         assert {(row.low, row.high) for row in rows.itertuples() if row.low < row.high} <= bars
-        told = {text.get_text() for text in axes.texts}
-        assert told == {f"{row.verdict}, n = {row.n}" for row in rows.itertuples()}
+        for row, text in zip(rows.itertuples(), axes.texts, strict=True):
+            told = re.fullmatch(r"(.+?)(?: \((.)\))?, n = (\d+)", " ".join(text.get_text().split()))
+            assert (told[1], told[3]) == (row.verdict, str(row.n))
+            assert letters.setdefault(row.verdict_note, told[2]) == told[2]
+    below = " ".join(" ".join(text.get_text() for text in figures["causal"].texts).split())
+    for note, letter in letters.items():
+        assert (letter is None) == (note == "")
+        assert not note or f"({letter}) {note}" in below
 
 
 def test_deletion_curves_are_the_columns_of_the_table(run, figures):
@@ -915,9 +991,72 @@ def test_panels_of_deletion_without_a_value_say_so():
     assert_every_text_is_readable(figure)
 
 
-@pytest.mark.parametrize("name", ["causal", "deletion"])
-def test_places_without_a_check_or_a_type_are_left_white(name):
+@pytest.mark.parametrize("name", ["causal", "deletion", "power", "clusters", "contrasts"])
+def test_no_place_for_a_panel_stays_empty(name):
     tables = SIZES["a large model with long answers"]
     figure = draw(name, [tables[table] for table in catalogue.figure_tables(name)])
-    shown = {axes.get_title(loc="left") != "": axes.axison for axes in figure.get_axes()}
-    assert shown == {True: True, False: False}
+    assert all(axes.axison or axes.texts for axes in figure.get_axes())
+
+
+CHINESE = {"q0": "数一数", "counting": "计数", "recognition": "识别", "object_0": "物体", "There": "有", " 3": "三"}
+
+
+@pytest.fixture
+def chinese_font(tmp_path, monkeypatch):
+    """Pretend that one font is installed, and that it has the Chinese characters of this module."""
+    fonts.fallbacks.cache_clear()
+    path = make_font(tmp_path / "chinese.ttf", "".join(CHINESE.values()) + "图中有几只猫？是的，共")
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [path])
+    yield
+    fonts.fallbacks.cache_clear()
+
+
+def in_chinese(frame):
+    """A published table whose ids, types and tokens are Chinese."""
+    texts = [name for name in frame if name in TEXT]
+    return frame.assign(**{name: frame[name].replace(CHINESE) for name in texts})
+
+
+@pytest.mark.parametrize("name", OF_TABLES)
+def test_every_figure_draws_chinese_names(name, run, chinese_font, tmp_path, caplog):
+    tables = [in_chinese(published(run, table)) for table in catalogue.figure_tables(name)]
+    figure = draw(name, tables)
+    saved(figure, tmp_path / name)
+    assert not caplog.records
+    assert_every_text_is_readable(figure)
+
+
+@pytest.mark.parametrize("name", OF_MAPS)
+def test_figures_of_maps_draw_chinese_questions_within_their_column(name, run, chinese_font, tmp_path, caplog):
+    samples = selected_of(run, name)
+    for selected in samples:
+        texts = {"query": "图中有几只猫？" * 12, "generated_text": "是的，共三只猫" * 30, "token_text": "三"}
+        selected.maps.attrs |= {**texts, "query_type": "计数", "correct": 1}
+    figure = draw(name, [samples])
+    saved(figure, tmp_path / name)
+    assert not caplog.records
+    assert_every_text_is_readable(figure)
+
+
+HOSTILE = "$x^2$ \\frac{1}{2} $\\undefined{a}$ {model} %s \x00\t"
+
+
+@pytest.mark.parametrize("name", catalogue.FIGURES)
+def test_no_text_of_a_user_is_taken_for_a_formula(name, run, tmp_path):
+    """Mathtext would refuse an unknown command, and swallow dollar signs."""
+    if name in OF_MAPS:
+        sources = [selected_of(run, name)]
+        for selected in sources[0]:
+            told = {"query": HOSTILE, "generated_text": HOSTILE, "token_text": HOSTILE, "query_type": "$a_b$"}
+            selected.maps.attrs |= told | {"query_id": "$q$"}
+    else:
+        sources = [
+            published(run, table).replace({"q0": "$q$", "counting": "$a_b$"}) for table in catalogue.figure_tables(name)
+        ]
+    figure = draw(name, sources)
+    saved(figure, tmp_path / name)
+    told = "\n".join(text.get_text() for text, _ in texts_of(figure))
+    # What a figure of contrasts shows of their arms is its own affair.
+    shows_queries = name in OF_MAPS or any("query_id" in table for table in sources)
+    assert "$" in told or not shows_queries
+    assert "\x00" not in told

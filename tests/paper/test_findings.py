@@ -202,7 +202,7 @@ def test_the_legs_of_a_shortcut_are_printed_with_their_numbers(folder):
 
 
 def test_shortcuts_and_clusters_have_a_sentence_each(folder):
-    write_findings(folder / "findings.md", folder)
+    write_findings(folder / "findings.md", folder, 0.95)
     text = (folder / "findings.md").read_text()
     _, shortcuts = text.split("## Shortcuts")
     for part in (
@@ -222,8 +222,15 @@ def test_shortcuts_and_clusters_have_a_sentence_each(folder):
         assert part in text, part
 
 
+def test_findings_name_the_level_of_the_intervals(folder):
+    write_findings(folder / "findings.md", folder, 0.9)
+    text = (folder / "findings.md").read_text()
+    assert "Brackets are 90 % intervals" in text
+    assert "95 %" not in text
+
+
 def test_each_finding_has_its_number_interval_n_and_verdict(folder):
-    write_findings(folder / "findings.md", folder)
+    write_findings(folder / "findings.md", folder, 0.95)
     text = (folder / "findings.md").read_text()
     for part in (
         "# Findings: study mine asked of model tiny",
@@ -254,7 +261,7 @@ def findings_with(folder, root, **changes):
     """The findings with some tables replaced."""
     for name, rows in changes.items():
         publish(root, name, rows)
-    write_findings(folder / "findings.md", folder)
+    write_findings(folder / "findings.md", folder, 0.95)
     return (folder / "findings.md").read_text()
 
 
@@ -273,7 +280,7 @@ def test_a_value_without_an_interval_says_so(folder, tmp_path):
 
 
 def test_the_checks_behind_support_have_their_number_interval_n_q_and_verdict(folder):
-    write_findings(folder / "findings.md", folder)
+    write_findings(folder / "findings.md", folder, 0.95)
     text = (folder / "findings.md").read_text()
     for part in (
         "**attribute**: the answer uses the target: knocking out its vision tokens rather than random ones -1.40 "
@@ -326,12 +333,12 @@ def test_support_of_one_type_says_nothing_of_another(folder, tmp_path):
 def test_a_run_without_causal_checks_has_findings_too(folder, tmp_path):
     empty = {name: pd.DataFrame(columns=list(columns.COLUMNS[name])) for name in ("causal", "causal_support")}
     text = findings_with(folder, tmp_path, **empty)
-    assert "\n\nNone.\n\n## Shortcuts" in text
+    assert "\n\nNo type of query was asked.\n\n## Shortcuts" in text
     assert " uses " not in text
 
 
 def test_methods_of_choosing_heads_and_conditions_have_a_sentence_each(folder):
-    write_findings(folder / "findings.md", folder)
+    write_findings(folder / "findings.md", folder, 0.95)
     text = (folder / "findings.md").read_text()
     for part in (
         "AUROC against the target on images of the split evaluate: **selected heads** (L4H2, L5H0) 0.87 [0.84, 0.90], "

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from attention_atlas.errors import AtlasError
 from attention_atlas.paper.columns import COLUMNS
-from attention_atlas.paper.numbers import letters, write_numbers
+from attention_atlas.paper.numbers import letters, macro_ends, same_macros, write_numbers
 from attention_atlas.paper.summary import write_summary
 
 TABLE1 = {
@@ -175,11 +175,21 @@ def test_runs_whose_names_are_the_same_letters_are_refused(first, second, table,
     with pytest.raises(AtlasError, match=r"two numbers would have the macro \\atlas") as refused:
         macros(*paths)
     assert all(str(path) in str(refused.value) for path in paths)
+    runs = [({"study": "shapes", "model": "tiny"} | one) for one in (first, second)]
+    assert list(same_macros({(run["study"], run["model"]): ["q0"] for run in runs}, [])), "told before any number"
 
 
 def test_queries_whose_names_are_the_same_letters_are_refused(table, macros):
     with pytest.raises(AtlasError, match=r"table1\.csv, q_1 num_cells and .*table1\.csv, q1 num_cells"):
         macros(table("table1", ("q_1", "q1")))
+    told, *_ = same_macros({("shapes", "tiny"): ["q_1", "q1"]}, [])
+    assert told.startswith("the query 'q_1' of run shapes x tiny and the query 'q1' of run shapes x tiny would have")
+
+
+def test_what_is_told_before_any_number_is_about_the_macros_that_are_written(table, macros):
+    written = set(macros(table("table1"), table("ablation")))
+    foretold = {f"atlasShapesTinyQZero{end}" for end in macro_ends(("table1", "ablation"))}
+    assert foretold == {name for name in written if name.startswith("atlasShapesTinyQZero")}
 
 
 def test_a_refused_file_is_not_written(table, macros, tmp_path):
@@ -243,3 +253,23 @@ def test_contrasts_are_quoted_by_their_names(tmp_path, macros):
     assert found[f"{start}QDifference"] == r"\textless{}0.0001"
     assert found[f"{start}Verdict"] == "moved"
     assert found[f"{start}Reading"] == "contradicted"
+
+
+def test_metrics_are_a_few_numbers_a_run_with_the_range_over_queries(table, tmp_path):
+    path = table("table1", ("q0", "q1", "q2"))
+    frame = pd.read_csv(path)
+    frame["accuracy"], frame["entropy_mean"] = [0.5, np.nan, 0.75], [3.5, 2.5, 3.0]
+    frame.to_csv(path, index=False)
+    write_summary(tmp_path / "summary.json", [path, table("table1", study="b")], tmp_path / "metrics.json")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["shapes"]["tiny"] == {
+        **{"samples": 144, "failed": 3, "no_answer": 6, "lowest_accuracy": 0.5, "highest_accuracy": 0.75},
+        **{"lowest_entropy_mean": 2.5, "highest_entropy_mean": 3.5},
+    }
+    assert set(metrics) == {"shapes", "b"}
+
+
+def test_metrics_of_a_run_without_values_are_null(table, tmp_path):
+    write_summary(tmp_path / "s.json", [table("table1", accuracy=np.nan)], tmp_path / "metrics.json")
+    run = json.loads((tmp_path / "metrics.json").read_text())["shapes"]["tiny"]
+    assert run["lowest_accuracy"] is run["highest_accuracy"] is None

@@ -1,11 +1,15 @@
 """The real DAG on a small study, in temporary clones: what ran, what is clean, which bytes came out."""
 
 import collections
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +41,13 @@ class Clone:
     """A folder with the project in it, and the commands that a user types there."""
 
     folder: Path
+    commands: tuple[Path, ...] = (Path(sys.executable).parent,)
 
     def run(self, *command, fails=False, **environment):
         """A command's output; its package is the clone's own, whatever is installed."""
         own = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([*map(str, self.commands), os.environ["PATH"]]),
             "PYTHONPATH": str(self.folder / "workflow"),
             "GIT_CONFIG_GLOBAL": os.devnull,
             **environment,
@@ -95,10 +100,35 @@ class Clone:
 
 
 @pytest.fixture(scope="session")
-def origin(tmp_path_factory):
+def commands():
+    """Where the commands of clones are looked for: those that fork from one process come first."""
+    with forking() as folder:
+        yield (folder, Path(sys.executable).parent)
+
+
+@contextlib.contextmanager
+def forking() -> Iterator[Path]:
+    """A folder with the project's commands as forks of one server, while it runs."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory(prefix="fork") as folder:  # pytest's folders are too long for a socket's address
+        address = Path(folder, "socket")
+        start = [sys.executable, str(Path(__file__).with_name("fork_server.py")), str(address), folder]
+        server = subprocess.Popen(start, env=own)
+        try:
+            while not Path(folder, "dvc").exists():
+                assert server.poll() is None, "the server of commands ended"
+                time.sleep(0.05)
+            yield Path(folder)
+        finally:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory, commands):
     """The project with a study of eight scenes, computed, committed and pushed to a remote that is a folder."""
     work = tmp_path_factory.mktemp("dag")
-    clone = small_project(work / "origin")
+    clone = small_project(work / "origin", commands)
     clone.run("git", "init", "-q", ".")
     clone.run("dvc", "remote", "add", "-q", "-d", "folder", str(work / "remote"))
     clone.commit("sources")
@@ -108,7 +138,7 @@ def origin(tmp_path_factory):
     return clone
 
 
-def small_project(folder):
+def small_project(folder, commands=Clone.commands):
     """The project's files with the small study and settings in the place of the demo's, without any result."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True, stdout=subprocess.PIPE, check=True
@@ -119,7 +149,7 @@ def small_project(folder):
             shutil.copy(ROOT / name, folder / name)
     small_study(folder / "data" / "shapes")
     small_settings(folder / "config" / "config.yaml")
-    return Clone(folder)
+    return Clone(folder, commands)
 
 
 def small_study(folder):
@@ -137,7 +167,7 @@ def small_settings(path):
     settings["shards"] = SHARDS
     settings["statistics"]["resamples"] = 199
     settings["figures"]["dpi"] = 72
-    settings["tests"]["simulations"] = 200
+    settings["tests"]["simulations"] = 100
     settings["controls"] |= {"other_images": 1, "conditions": ["other_image", "generic", "twin", "random_weights"]}
     settings["causal"] |= {"checks": ["knockout", "counterfactual"], "random_regions": 1}
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
@@ -147,7 +177,7 @@ def small_settings(path):
 def fresh(origin, tmp_path):
     """A clone of the origin, before any pull."""
     subprocess.run(["git", "clone", "-q", str(origin.folder), str(tmp_path / "clone")], check=True)
-    return Clone(tmp_path / "clone")
+    return Clone(tmp_path / "clone", origin.commands)
 
 
 @pytest.fixture

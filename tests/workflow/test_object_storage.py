@@ -18,7 +18,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAU
 RUN = "shapes/shapes-tiny"
 # What tables and figures need beside git, as docs/reruns.md says: no maps.
 WITHOUT_MAPS = (
-    *("results/analysis", "results/paper/figures", ".snakemake/metadata"),
+    *("results/analysis", "results/paper/figures", "results/written", ".snakemake/metadata"),
     *(f"results/attention/{RUN}/manifest.json", f"results/attention/{RUN}/interventions"),
 )
 

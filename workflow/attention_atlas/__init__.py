@@ -16,3 +16,8 @@ def __getattr__(name: str) -> Any:
     from attention_atlas import store
 
     return {"open": store.open_run, "sample": store.sample}[name]
+
+
+def __dir__() -> list[str]:
+    """The module's names with the public functions, which are there on first use alone."""
+    return sorted({*globals(), *__all__})

@@ -3,13 +3,11 @@
 Imported while Snakemake parses, so nothing heavy is imported here.
 """
 
-import json
 import re
 import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -23,7 +21,11 @@ from pydantic import (
 )
 
 from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.folding import spelling_key
+from attention_atlas.reading import parse_json, read_text, shown, shown_path
+from attention_atlas.yaml_reading import load_yaml
 
+MOST_PROBLEMS = 50
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Grid = Literal["native"] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -58,6 +60,17 @@ class Run(Section):
     study: Name = Field(description="folder of the study below data/")
     model: Name = Field(description="name of an entry of config/models.yaml")
     grid: Grid | None = Field(None, description="token grid of this run instead of the model's: native or [rows, cols]")
+    name: Name | None = Field(
+        None,
+        description="name of this run's folders, results/<phase>/<study>/<name>; null: the model's, followed by the "
+        "grid where `grid` is given (shapes-tiny-8x8, shapes-tiny-native)",
+    )
+
+    @property
+    def folder(self) -> str:
+        """The name of the run's folders of results, one for each study, model and grid."""
+        grid = "x".join(map(str, self.grid)) if isinstance(self.grid, tuple) else self.grid
+        return self.name or (self.model if grid is None else f"{self.model}-{grid}")
 
 
 class Extraction(Section):
@@ -102,7 +115,9 @@ class Capture(Section):
     rows: Literal["last", "all"] = Field(
         "last", description="last: predicting rows; all: the prompt's whole matrix too"
     )
-    full_samples: tuple[str, ...] = Field((), description="sample ids whose whole matrix is kept under rows: all")
+    full_samples: tuple[str, ...] = Field(
+        (), description="sample ids, of any study, whose whole matrix is kept under rows: all"
+    )
     value_weighted: bool = Field(False, description="keep weights times norm of the projected value too")
     hidden_states: bool = Field(
         False,
@@ -136,20 +151,26 @@ class QueryType(Section):
     @field_validator("answers")
     @classmethod
     def spellings_are_of_one_answer(cls, answers: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        """Refuse a spelling of two answers."""
-        seen: dict[str, str] = {}
+        """Refuse a spelling of two answers, also where the two are written differently and read the same."""
+        seen: dict[str, tuple[str, str]] = {}
         for answer, others in answers.items():
-            for spelling in {answer.lower(), *(other.lower() for other in others)}:
-                if spelling in seen:
-                    raise ValueError(f"{spelling!r} is a spelling of both {seen[spelling]!r} and {answer!r}")
-                seen[spelling] = answer
+            for spelling in (answer, *others):
+                key = spelling_key(spelling)
+                first, of = seen.setdefault(key, (spelling, answer))
+                told, told_first = f"{shown(spelling)} of {shown(answer)}", f"{shown(first)} of {shown(of)}"
+                if not key:
+                    raise ValueError(f"{told}: a spelling needs a character to be found by")
+                if of != answer and first == spelling:
+                    raise ValueError(f"{shown(spelling)} is a spelling of both {shown(of)} and {shown(answer)}")
+                if of != answer:
+                    raise ValueError(f"{told} reads the same as {told_first}; leave one out")
         return answers
 
     @model_validator(mode="after")
     def answer_without_target_is_known(self) -> Self:
         """Refuse an answer that the vocabulary does not have."""
         if self.without_target and self.without_target not in self.answers:
-            raise ValueError(f"without_target {self.without_target!r} is not one of the answers")
+            raise ValueError(f"without_target {shown(self.without_target)} is not one of the answers")
         return self
 
 
@@ -177,8 +198,8 @@ class Controls(Section):
         for expression, replacement in paraphrases.items():
             try:
                 re.compile(f"(?:{expression})|(?s:.*)").sub(replacement, "x", count=1)
-            except (re.error, IndexError) as error:
-                raise ValueError(f"{expression!r} -> {replacement!r} cannot be used: {error}") from None
+            except (re.error, IndexError, OverflowError, RecursionError) as error:
+                raise ValueError(f"{shown(expression)} -> {shown(replacement)} cannot be used: {error}") from None
         return paraphrases
 
 
@@ -422,7 +443,9 @@ class Causal(Section):
         description="checks that are made; deletion has insertion with it",
     )
     samples: tuple[str, ...] = Field(
-        (), description="sample ids to perturb; empty = one an image, query types with a target taking turns"
+        (),
+        description="sample ids to perturb; a study without any of them has one an image, query types with a target "
+        "taking turns",
     )
     regions: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         (4, 4), description="rows and columns of regions that are painted over one by one"
@@ -443,9 +466,12 @@ class Figures(Section):
     dpi: int = Field(300, ge=72, description="resolution of PNG figures")
     smoothing: bool = Field(False, description="blend the cells of a map over the image instead of showing them")
     gallery: tuple[str, ...] = Field(
-        (), description="sample ids of the gallery; empty = the first answered of each query"
+        (),
+        description="sample ids of the gallery; a study without any of them shows the first answered of each query",
     )
-    layers_page: str = Field("", description="sample id of the all-layers page; empty = the gallery's third")
+    layers_page: str = Field(
+        "", description="sample id of the all-layers page; a study without it shows the gallery's third"
+    )
 
 
 PARAPHRASES: dict[str, str] = {  # the second wording of each of the demo's questions (inputs/questions)
@@ -462,7 +488,9 @@ NUMBERS = (
 )
 QUERY_TYPES: dict[str, dict[str, Any]] = {
     "counting": {
-        "answers": {str(number): [word, *(["no"] if number == 0 else [])] for number, word in enumerate(NUMBERS)},
+        "answers": {
+            str(number): [word, *(["no", "none"] if number == 0 else [])] for number, word in enumerate(NUMBERS)
+        },
         "needs_target": False,
         "without_target": "0",
     },
@@ -483,15 +511,21 @@ QUERY_TYPES: dict[str, dict[str, Any]] = {
     },
     "spatial": {
         "answers": {
-            "left": [],
-            "right": [],
-            "top": ["upper middle", "top middle", "top centre", "top center"],
-            "bottom": ["lower middle", "bottom middle", "bottom centre", "bottom center"],
+            "left": ["middle left", "centre left", "center left"],
+            "right": ["middle right", "centre right", "center right"],
+            "top": [
+                *("upper middle", "upper centre", "upper center"),
+                *("top middle", "top centre", "top center", "middle top", "centre top", "center top"),
+            ],
+            "bottom": [
+                *("lower middle", "lower centre", "lower center"),
+                *("bottom middle", "bottom centre", "bottom center", "middle bottom", "centre bottom", "center bottom"),
+            ],
             "centre": ["center", "middle"],
-            "top left": ["upper left", "top-left"],
-            "top right": ["upper right", "top-right"],
-            "bottom left": ["lower left", "bottom-left"],
-            "bottom right": ["lower right", "bottom-right"],
+            "top left": ["upper left", "left top", "left upper"],
+            "top right": ["upper right", "right top", "right upper"],
+            "bottom left": ["lower left", "left bottom", "left lower"],
+            "bottom right": ["lower right", "right bottom", "right lower"],
         },
         "needs_target": True,
     },
@@ -530,11 +564,14 @@ class Settings(Section):
     @field_validator("runs")
     @classmethod
     def runs_differ(cls, runs: tuple[Run, ...]) -> tuple[Run, ...]:
-        """Refuse the same study and model twice: both would write the same files."""
-        pairs = [(run.study, run.model) for run in runs]
+        """Refuse two runs of a study that are called the same: both would write the same files."""
+        pairs = [(run.study, run.folder) for run in runs]
         twice = sorted({pair for pair in pairs if pairs.count(pair) > 1})
         if twice:
-            raise ValueError(f"the same study and model twice: {', '.join(' x '.join(pair) for pair in twice)}")
+            raise ValueError(
+                f"two runs are called the same: {', '.join(' x '.join(pair) for pair in twice)}; "
+                "leave one out, or give it a `name`"
+            )
         return runs
 
 
@@ -607,25 +644,22 @@ class Models(Section):
 
 
 def load_settings(path: Path | str, overrides: dict[str, Any] | None = None) -> Settings:
-    """Read and check config.yaml, listing every problem; `overrides` replace top-level keys."""
+    """Read and check config.yaml, or settings in JSON; lists every problem. `overrides` replace top-level keys."""
     return checked(Settings, {**read_yaml(path), **(overrides or {})}, path)
 
 
 def load_models(path: Path | str) -> dict[str, ModelEntry]:
-    """Read and check models.yaml, listing every problem."""
+    """Read and check models.yaml, or models in JSON; lists every problem."""
     return checked(Models, read_yaml(path), path).models
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """The mapping that a YAML file holds."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AtlasError(f"{path} is not there; `git checkout {path}` brings the one that ships.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AtlasError(f"{path} cannot be read as YAML: {error}") from None
+    """The mapping that a YAML file holds, or a JSON file by its ending."""
+    missing = f"is not there; `git checkout {path}` brings the one that ships."
+    is_json = Path(path).suffix == ".json"
+    content = parse_json(read_text(Path(path), missing), path) if is_json else load_yaml(Path(path), missing)
     if not isinstance(content, dict):
-        raise AtlasError(f"{path} must hold a mapping of settings, not {content!r}")
+        raise AtlasError(f"{shown_path(path)} must hold a mapping of settings, not {shown(content)}")
     return content
 
 
@@ -635,7 +669,10 @@ def checked(section: type[S], content: dict[str, Any], source: Path | str) -> S:
         return section.model_validate(content)
     except ValidationError as error:
         lines = [f"  {describe(section, problem)}" for problem in error.errors(include_url=False) if told_once(problem)]
-        raise AtlasError(f"{source}: {len(lines)} problem(s)\n" + "\n".join(dict.fromkeys(lines))) from None
+        told = list(dict.fromkeys(lines))
+        more = [f"  ... and {len(told) - MOST_PROBLEMS} more"] if len(told) > MOST_PROBLEMS else []
+        first = f"{shown_path(source)}: {len(lines)} problem(s)"
+        raise AtlasError("\n".join([first, *told[:MOST_PROBLEMS], *more])) from None
 
 
 def told_once(problem: Any) -> bool:
@@ -646,7 +683,7 @@ def told_once(problem: Any) -> bool:
 def describe(section: type[Section], problem: Any) -> str:
     """One line for one problem: where, what, and the nearest valid name."""
     where = [
-        str(part)
+        shown_path(str(part))
         for part in problem["loc"]
         if part not in ("native",) and not str(part).startswith(("tuple[", "literal"))
     ]
@@ -655,16 +692,16 @@ def describe(section: type[Section], problem: Any) -> str:
         return f"{place}: unknown setting.{nearest(where[-1], known_keys(section, where[:-1]))}"
     if problem["type"] == "literal_error":
         options = [option.strip(" '") for option in problem["ctx"]["expected"].replace(" or ", ",").split(",")]
-        return f"{place}: {given!r} is not one of {', '.join(options)}.{nearest(str(given), options)}"
+        return f"{place}: {shown(given)} is not one of {', '.join(options)}.{nearest(str(given), options)}"
     if problem["type"] == "string_type" and isinstance(given, bool | int | float):
         written = "yes, no, on and off without quotes are true and false" if isinstance(given, bool) else "a number"
-        return f"{place}: {given!r} is not a text ({written}); write it in quotes"
+        return f"{place}: {shown(given)} is not a text ({written}); write it in quotes"
     if problem["type"] == "missing":
         return f"{place}: is missing"
     if problem["type"] == "value_error":
         return f"{place}: {problem['ctx']['error']}".removeprefix(": ")
     told = problem["msg"].replace("tuple", "list").replace("dictionary or instance of", "mapping of")
-    return f"{place}: {given!r}: {told[0].lower()}{told[1:]}"
+    return f"{place}: {shown(given)}: {told[0].lower()}{told[1:]}"
 
 
 def known_keys(section: Any, where: list[str]) -> list[str]:
@@ -684,19 +721,6 @@ def is_section(annotation: Any) -> bool:
         and not isinstance(annotation, types.GenericAlias)
         and issubclass(annotation, Section)
     )
-
-
-def section_json(settings: Settings, *names: str) -> str:
-    """Named sections, or settings of them (`figures.gallery`), as JSON with sorted keys.
-
-    It is what a rule passes to its command, and compares.
-    """
-    every = settings.model_dump(mode="json")
-    chosen: dict[str, Any] = {}
-    for name in names:
-        section, _, key = name.partition(".")
-        chosen[section] = {**chosen.get(section, {}), key: every[section][key]} if key else every[section]
-    return json.dumps(chosen, sort_keys=True)
 
 
 def effective_entry(run: Run, models: dict[str, ModelEntry]) -> ModelEntry:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from attention_atlas.config import ContrastEntry, ModelEntry, Models, QueryType, Run, Section, Settings, is_section
+from attention_atlas.files import write_text
 
 LONGEST_LINE = 160
 DEMO_RUNS = [{"study": "shapes", "model": "shapes-tiny"}]
@@ -35,8 +36,7 @@ def write_generated_files(root: Path) -> list[Path]:
     for name, text in generated_files().items():
         path = root / name
         if name != "config/config.yaml" or not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
             written.append(path)
     return written
 

@@ -4,14 +4,14 @@ A shard is a netCDF-4 file with one group per token grid ("/grid_8x8"); a run is
 Everything that a variable means is in SCHEMA, which the files carry as attributes.
 """
 
-import json
-import os
+import re
 import shlex
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import netCDF4
 import numpy as np
@@ -20,8 +20,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 
+from attention_atlas.config import Condition
 from attention_atlas.errors import AtlasError, nearest
-from attention_atlas.provenance import file_sha256
+from attention_atlas.files import changed, hashes_of, is_as_written, read_json, recorded, replacing, write_json
+from attention_atlas.provenance import file_sha256, text_sha256
+from attention_atlas.readers import (
+    KEPT_BITS,
+    MASS_TOLERANCE,
+    check_netcdf,
+    cure,
+    open_netcdf,
+    read_parquet,
+)
+from attention_atlas.seals import BLANK, append_seal, seal
 
 SCHEMA_VERSION = "1"
 ROW_CONVENTION = (
@@ -40,9 +51,9 @@ CHUNK_BYTES = 2**20
 WRITE_BYTES = 2**25
 # What is smaller is not compressed: the filter complains of what does not shrink.
 SMALL_BYTES = 2**12
-# The variables that `capture.keep_bits` rounds, and the attribute by which netCDF says that one is.
+SHA256 = re.compile("[0-9a-f]{64}")
+# The variables that `capture.keep_bits` rounds.
 ROUNDED = ("attention", "value_weighted_attention", "attention_all", "attention_prefill")
-KEPT_BITS = "_QuantizeBitRoundNumberOfSignificantBits"
 # Variables with one of these are left on disk until they are written.
 LARGE_DIMS = {"row", "col", "key", "query_token"}
 STOP_REASONS = ("end_token", "max_new_tokens", "error")
@@ -132,6 +143,7 @@ SCHEMA: dict[str, Variable] = {
     ),
 }
 MASS_VARIABLES = ("vision_mass", "first_token_mass", "prompt_text_mass", "generated_text_mass")
+OTHERS_MASS = "other_images_mass"
 INTEGER_LABELS = ("step", "layer", "head", "row", "col", "prompt_token", "query_token", "key", "dim")
 REQUIRED_ATTRIBUTES = ("model", "num_layers", "num_heads", "row_convention", "schema_version")
 
@@ -227,13 +239,15 @@ def write_tree(path: Path, tree: xr.DataTree, keep_bits: int | None = None) -> N
     encoding = {
         node.path: {
             str(name): {**stored(values), **(rounded(keep_bits) if name in ROUNDED else {})}
-            for name, values in node.data_vars.items()
+            for name, values in node.to_dataset(inherit=False).variables.items()
         }
         for node in tree.subtree
     }
+    netCDF4.set_chunk_cache(CHUNK_BYTES)  # it decides where chunks lie in the file
     with replacing(path) as partial:
         tree.to_netcdf(partial, engine="netcdf4", encoding=encoding, compute=False)
         write_large(partial, tree)
+        append_seal(partial)
 
 
 def with_small_ones_loaded(dataset: xr.Dataset) -> xr.Dataset:
@@ -276,11 +290,14 @@ def samples_at_once(values: xr.DataArray, chunks: Sequence[int] | str) -> int:
     return max(1, room // whole) * whole
 
 
-def stored(values: xr.DataArray) -> dict[str, Any]:
-    """How a variable is compressed, and in which chunks; texts and small variables are as they are."""
+def stored(values: xr.Variable) -> dict[str, Any]:
+    """How a variable is stored: in chunks with checksums, numbers compressed where they are not few."""
+    if values.size == 0 or values.ndim == 0:
+        return {}  # HDF5 has no chunks of it
+    checked = {"chunksizes": chunk_shape(values.shape, values.dtype.itemsize), "fletcher32": True}
     if values.dtype.kind not in "fi" or values.nbytes < SMALL_BYTES:
-        return {}
-    return {**COMPRESSION, "chunksizes": chunk_shape(values.shape, values.dtype.itemsize)}
+        return checked
+    return {**COMPRESSION, **checked}
 
 
 def chunk_shape(shape: Sequence[int], itemsize: int, most: int = CHUNK_BYTES) -> tuple[int, ...]:
@@ -302,17 +319,25 @@ def rounded(keep_bits: int | None) -> dict[str, Any]:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as parquet, never seen half-written."""
-    with replacing(path) as partial:
-        table.to_parquet(partial, index=False)
+    write_arrow([pa.Table.from_pandas(table, preserve_index=False)], path)
 
 
 def write_parts(parts: Iterable[pd.DataFrame], path: Path) -> None:
     """Write a table that is given part by part, at least one, as parquet; a part is in memory at a time."""
-    with replacing(path) as partial, ExitStack() as files:
-        writer = None
-        for table in map(as_arrow, parts):
-            writer = writer or files.enter_context(pq.ParquetWriter(partial, table.schema))
-            writer.write_table(table.cast(writer.schema))
+    write_arrow(map(as_arrow, parts), path)
+
+
+def write_arrow(parts: Iterable[pa.Table], path: Path) -> None:
+    """Write parts of a table as parquet with checksums of its pages and a seal."""
+    with replacing(path) as partial:
+        with ExitStack() as files:
+            writer = None
+            for table in parts:
+                if writer is None:
+                    writer = files.enter_context(pq.ParquetWriter(partial, table.schema, write_page_checksum=True))
+                    writer.add_key_value_metadata({"seal": BLANK})
+                writer.write_table(table.cast(writer.schema))
+        seal(partial)
 
 
 def as_arrow(table: pd.DataFrame) -> pa.Table:
@@ -329,22 +354,11 @@ def as_arrow(table: pd.DataFrame) -> pa.Table:
     )
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` when the block ends well: flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def write_manifest(path: Path, shards: Iterable[Path]) -> None:
-    """List the shards of a run with their hashes; refuses files in the folder that are not among them."""
+    """List the shards of a run with the hashes that they had when they were written.
+
+    Refuses damaged shards, and files in the folder that are not among them.
+    """
     shards = sorted(shards)
     if not shards:
         raise AtlasError(f"{path}: no shards are given; name those of the run, made with snakemake")
@@ -361,10 +375,19 @@ def write_manifest(path: Path, shards: Iterable[Path]) -> None:
         **dict(zip(("study", "model", "part"), place_of(path.parent), strict=True)),
         "schema_version": SCHEMA_VERSION,
         **common_attributes(shards, ("num_layers", "num_heads", "weights_sha256")),
-        "shards": {shard.name: file_sha256(shard) for shard in shards},
+        "shards": {shard.name: sha256_as_written(shard) for shard in shards},
     }
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    write_json(path, {**manifest, "sha256": text_sha256(manifest)})
+
+
+def sha256_as_written(shard: Path) -> str:
+    """The hash of a shard; refuses one that is not what its job wrote, or whose checksums do not hold."""
+    sha256, expected = file_sha256(shard), recorded(shard)
+    if expected is None:
+        check_netcdf(shard)
+    elif sha256 != expected:
+        raise AtlasError(changed([shard]))
+    return sha256
 
 
 def place_of(folder: Path) -> tuple[str, str, str]:
@@ -376,13 +399,27 @@ def place_of(folder: Path) -> tuple[str, str, str]:
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
-    """The content of a run's manifest."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AtlasError(
-            f"{path} is not there: is this a run? Make it with `snakemake --cores all` or `dvc pull`."
-        ) from None
+    """The content of a run's manifest; refuses one that is damaged."""
+    if not path.exists():
+        raise AtlasError(f"{path} is not there: is this a run? Make it with `snakemake --cores all` or `dvc pull`.")
+    manifest = read_json(path, cure(path))
+    is_as_written(path)
+    content = dict(manifest) if isinstance(manifest, dict) else {}
+    sha256 = content.pop("sha256", None)
+    shards = content.get("shards")
+    if not isinstance(shards, dict) or not shards or not all(map(is_shard, shards.items())):
+        raise AtlasError(f"{path} is not a manifest: it lists no shards with their hashes. {cure(path)}")
+    if not isinstance(content.get("num_layers"), int):
+        raise AtlasError(f"{path} is not a manifest: it does not tell the number of layers, num_layers. {cure(path)}")
+    if sha256 is not None and sha256 != text_sha256(content):
+        raise AtlasError(f"{path} is damaged: it is not what was written. {cure(path)}")
+    return manifest
+
+
+def is_shard(entry: tuple[str, Any]) -> bool:
+    """Whether an entry of a manifest is a file of its folder with a hash."""
+    name, sha256 = entry
+    return name == Path(name).name and isinstance(sha256, str) and SHA256.fullmatch(sha256) is not None
 
 
 def common_attributes(shards: Iterable[Path], names: Iterable[str]) -> dict[str, Any]:
@@ -406,7 +443,7 @@ def open_file(path: Path, **options: Any) -> xr.DataTree:
     By default it holds 64 MB of each variable of each open file, most of a run.
     """
     netCDF4.set_chunk_cache(CHUNK_BYTES)
-    return xr.open_datatree(path, engine="netcdf4", **options)
+    return open_netcdf(path, **options)
 
 
 def lazy_nodes(path: Path, files: ExitStack) -> dict[str, xr.Dataset]:
@@ -442,8 +479,33 @@ def each_shard(paths: Iterable[Path]) -> Iterator[xr.DataTree]:
     Not beside a tree of the same files that is still open: closing one of two makes the netCDF library crash.
     """
     for path in paths:
+        check_netcdf(path)
         with open_file(path, cache=False) as tree:
+            for leaf in tree.leaves:
+                validate(leaf.to_dataset(), f"{path}, group {leaf.path},")
+            check_masses(tree, path)
             yield tree
+
+
+def check_masses(tree: xr.DataTree, path: Path) -> None:
+    """Refuse maps whose masses do not sum to 1 at each generated token, or are there past a sample's last one.
+
+    A row that the model made of NaN has no mass at all.
+    """
+    for node in (leaf.to_dataset() for leaf in tree.leaves):
+        masses = [node[name].values.astype("float64") for name in (*MASS_VARIABLES, OTHERS_MASS) if name in node]
+        total, unknown = np.sum(masses, axis=0), np.isnan(masses)
+        exists = (node["step"].values < node["num_steps"].values[:, None])[..., None, None]
+        wrong = np.where(exists, np.abs(total - 1) > MASS_TOLERANCE, ~unknown.all(axis=0))
+        wrong |= unknown.any(axis=0) & ~unknown.all(axis=0)
+        if wrong.any():
+            sample, step, layer, head = place = tuple(np.argwhere(wrong)[0])
+            name, where = str(node["sample"].values[sample]), node["layer"].values[layer]
+            raise AtlasError(
+                f"{path}: sample {name!r}, step {step}, layer {where}, head {head}: the masses sum to "
+                f"{total[place]:.4f}, where the contract says {1 if exists[sample, step, 0, 0] else 'NaN'}. "
+                f"The shard is damaged: remove it and run again: {shlex.join(['rm', str(path)])}"
+            )
 
 
 def joined(parts: list[xr.Dataset]) -> xr.Dataset:
@@ -472,19 +534,42 @@ def joined(parts: list[xr.Dataset]) -> xr.Dataset:
 def open_run(folder: str | Path) -> xr.DataTree:
     """A run (results/attention/<study>/<model>) as one lazy tree of labelled arrays, one node per token grid.
 
-    Only the shards of its manifest are read. Where the run's answers table exists, `is_answer` (sample, step) and
-    `correct` (sample) are joined as coordinates.
+    Only the shards of its manifest are read; before there is one, while the run is being made, those that are there,
+    with a warning. Where the run's answers table exists, `is_answer` (sample, step) and `correct` (sample) are joined
+    as coordinates.
     """
     folder = Path(folder)
-    names = manifest_of(folder / MANIFEST)["shards"]
+    names = shards_of(folder)
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         raise AtlasError(
             f"{folder} lacks {', '.join(missing)} of its manifest. Fetch or make them: dvc pull, or snakemake."
         )
+    hashes = hashes_of([folder / name for name in names])
+    damaged = [name for name, sha256 in names.items() if sha256 not in (None, hashes[folder / name])]
+    if damaged:
+        raise AtlasError(
+            f"{folder}: {', '.join(damaged)} not as the manifest says: damaged, or of another run. Remove and fetch or "
+            f"make again (dvc pull, or snakemake): {shlex.join(['rm', *(str(folder / name) for name in damaged)])}"
+        )
     tree = open_shards(folder / name for name in names)
     answers = answers_path(folder)
-    return with_answers(tree, pd.read_parquet(answers)) if answers.exists() else tree
+    if not answers.exists():
+        return tree
+    return with_answers(tree, read_parquet(answers, ["sample_id"], ["answer_step", "answer_last_step", "correct"]))
+
+
+def shards_of(folder: Path) -> dict[str, str | None]:
+    """Return a run's shards with their hashes by its manifest; while it has none, those there, with a warning."""
+    there = sorted(path.name for path in folder.glob("[!.]*.nc"))
+    if (folder / MANIFEST).exists() or not there:
+        return dict(manifest_of(folder / MANIFEST)["shards"])
+    warnings.warn(
+        f"{folder} has no {MANIFEST} yet: the {len(there)} shard(s) that are there are opened. Whether others are to "
+        "come, and whether these belong together, cannot be checked; snakemake writes the manifest last",
+        stacklevel=3,
+    )
+    return dict.fromkeys(there)
 
 
 def answers_path(folder: Path) -> Path:
@@ -512,13 +597,26 @@ def with_answers(tree: xr.DataTree, answers: pd.DataFrame) -> xr.DataTree:
 
 
 def sample(tree: xr.DataTree, sample_id: str) -> xr.Dataset:
-    """One sample's own block of a run, without padding: attention has dims (step, layer, head, row, col)."""
+    """One sample's own block of a run, in memory, without padding: attention has dims (step, layer, head, row, col)."""
     for node in tree.leaves:
         if "sample" in node.indexes and sample_id in node.indexes["sample"]:
             dataset = node.to_dataset().sel(sample=sample_id)
             steps, prompt = int(dataset["num_steps"]), int((dataset["input_ids"] >= 0).sum())
             keys = max(0, prompt + steps - 1)  # the last step's row attends to all tokens before the last one
             own = {"step": steps, "prompt_token": prompt, "query_token": prompt, "key": keys}
-            return dataset.isel({dim: slice(size) for dim, size in own.items() if dim in dataset.dims})
+            block = dataset.isel({dim: slice(size) for dim, size in own.items() if dim in dataset.dims})
+            return block.load(scheduler="synchronous")  # the netCDF library crashes under threads
     known = [str(name) for node in tree.leaves if "sample" in node.indexes for name in node.indexes["sample"]]
-    raise AtlasError(f"no sample {sample_id!r} in this run of {len(known)} samples.{nearest(sample_id, known)[:200]}")
+    hint = other_part(sample_id, known) or nearest(sample_id, known)[:200]
+    raise AtlasError(f"no sample {sample_id!r} in this run of {len(known)} samples.{hint}")
+
+
+def other_part(sample_id: str, known: Sequence[str]) -> str:
+    """Where a sample is that another part of the same run holds, as a hint; empty where there is no sign of that."""
+    source, _, condition = re.sub(r"\.\d+$", "", sample_id).rpartition(".")
+    if condition in get_args(Condition) and source in known:
+        part = condition if condition in PARTS else "controls"
+        return f' Control conditions are a run of their own: atlas.open("results/attention/<study>/<model>/{part}").'
+    if any(name.startswith(f"{sample_id}.") for name in known):
+        return " These are its controls; the study's own samples are in the folder above."
+    return ""

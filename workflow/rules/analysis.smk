@@ -33,10 +33,11 @@ rule answers:
     conda:
         "../../envs/atlas.yaml"
     params:
-        settings=atlas.sections(*analysis.STEPS["answers"].settings),
+        **atlas.read(analysis.STEPS["answers"].settings),
+        settings=atlas.settings_file,
     shell:
         "atlas answers --study data/{wildcards.study} --samples {input.samples} --tokens {input.tokens} "
-        "--settings {params.settings:q} --output {output} --log {log}"
+        "--settings {params.settings} --output {output} --log {log}"
 
 
 rule step_maps:
@@ -54,9 +55,10 @@ rule step_maps:
     conda:
         "../../envs/atlas.yaml"
     params:
-        settings=atlas.sections(*analysis.STEPS["step_maps"].settings),
+        **atlas.read(analysis.STEPS["step_maps"].settings),
+        settings=atlas.settings_file,
     shell:
-        "atlas step-maps --samples {input.samples} --answers {input.answers} --settings {params.settings:q} "
+        "atlas step-maps --samples {input.samples} --answers {input.answers} --settings {params.settings} "
         "--output {output} --log {log} {input.maps}"
 
 
@@ -113,11 +115,12 @@ rule summaries:
     conda:
         "../../envs/atlas.yaml"
     params:
-        settings=atlas.sections(*analysis.STEPS["summaries"].settings),
+        **atlas.read(analysis.STEPS["summaries"].settings),
+        settings=atlas.settings_file,
         folder=subpath(output[0], parent=True),
     shell:
         "atlas summary-tables --samples {input.samples} --tokens {input.tokens} --answers {input.answers} "
-        "--focus {input.focus} --mass {input.mass} --manifest {input.manifest} --settings {params.settings:q} "
+        "--focus {input.focus} --mass {input.mass} --manifest {input.manifest} --settings {params.settings} "
         "--output {params.folder} --log {log}"
 
 
@@ -139,10 +142,11 @@ rule selected_maps:
     conda:
         "../../envs/atlas.yaml"
     params:
-        settings=atlas.sections(*analysis.STEPS["selected_maps"].settings),
+        **atlas.read(analysis.STEPS["selected_maps"].settings),
+        settings=atlas.settings_file,
     shell:
         "atlas selected-maps --study data/{wildcards.study} --samples {input.samples} --answers {input.answers} "
-        "--table1 {input.table1} --grounding {input.grounding} --settings {params.settings:q} --output {output} --log {log} {input.maps}"
+        "--table1 {input.table1} --grounding {input.grounding} --settings {params.settings} --output {output} --log {log} {input.maps}"
 
 
 rule ground:
@@ -162,13 +166,14 @@ rule ground:
     conda:
         "../../envs/atlas.yaml"
     params:
+        **atlas.read(analysis.STEPS["ground"].settings),
         masks=lambda w: atlas.masks_digest(w.study),
-        settings=atlas.sections(*analysis.STEPS["ground"].settings),
+        settings=atlas.settings_file,
         controls=lambda w, input: option("--controls", input.controls),
         random=lambda w, input: option("--random-weights", input.random),
     shell:
         "atlas ground --maps {input.maps} {params.controls} {params.random} --study data/{wildcards.study} "
-        "--settings {params.settings:q} --output {output} --log {log}"
+        "--settings {params.settings} --output {output} --log {log}"
 
 
 rule conditions:
@@ -187,12 +192,13 @@ rule conditions:
     conda:
         "../../envs/atlas.yaml"
     params:
+        **atlas.read(analysis.STEPS["conditions"].settings),
         masks=lambda w: atlas.masks_digest(w.study),
-        settings=atlas.sections(*analysis.STEPS["conditions"].settings),
+        settings=atlas.settings_file,
         controls=lambda w, input: option("--controls", input.controls),
     shell:
         "atlas conditions --maps {input.maps} {params.controls} --study data/{wildcards.study} "
-        "--settings {params.settings:q} --output {output} --log {log}"
+        "--settings {params.settings} --output {output} --log {log}"
 
 
 rule condition_summary:
@@ -219,12 +225,13 @@ rule condition_summary:
     conda:
         "../../envs/atlas.yaml"
     params:
-        settings=atlas.sections(*analysis.STEPS["condition_summary"].settings),
+        **atlas.read(analysis.STEPS["condition_summary"].settings),
+        settings=atlas.settings_file,
         controls=lambda w, input: option("--controls", folders(input.controls)),
     shell:
         "atlas condition-summary --scores {input.scores} {params.controls} --samples {input.samples} "
         "--tokens {input.tokens} --answers {input.answers} --focus {input.focus} --mass {input.mass} "
-        "--manifest {input.manifest} --settings {params.settings:q} --output {output} --log {log}"
+        "--manifest {input.manifest} --settings {params.settings} --output {output} --log {log}"
 
 
 rule heads:
@@ -244,10 +251,11 @@ rule heads:
     conda:
         "../../envs/atlas.yaml"
     params:
+        **atlas.read(analysis.STEPS["heads"].settings),
         masks=lambda w: atlas.masks_digest(w.study),
-        settings=atlas.sections(*analysis.STEPS["heads"].settings),
+        settings=atlas.settings_file,
     shell:
-        "atlas heads --maps {input.maps} --study data/{wildcards.study} --settings {params.settings:q} "
+        "atlas heads --maps {input.maps} --study data/{wildcards.study} --settings {params.settings} "
         "--heads {output.heads} --table {output.table} --scores {output.scores} --log {log}"
 
 
@@ -271,12 +279,13 @@ rule causal:
     conda:
         "../../envs/atlas.yaml"
     params:
-        settings=atlas.sections(*analysis.STEPS["causal"].settings),
+        **atlas.read(analysis.STEPS["causal"].settings),
+        settings=atlas.settings_file,
         generic=lambda w, input: option("--generic", input.controls),
         folder=subpath(output[0], parent=True),
     shell:
         "atlas causal --maps {input.maps} {params.generic} --samples {input.samples} --answers {input.answers} "
-        "--settings {params.settings:q} --output {params.folder} --log {log} {input.interventions}"
+        "--settings {params.settings} --output {params.folder} --log {log} {input.interventions}"
 
 
 rule compare:
@@ -306,14 +315,15 @@ rule compare:
     conda:
         "../../envs/atlas.yaml"
     params:
+        **atlas.read(analysis.STEPS["compare"].settings),
         masks=lambda w: atlas.masks_digest(w.study),
-        settings=atlas.sections(*analysis.STEPS["compare"].settings),
+        settings=atlas.settings_file,
         folder=subpath(output[0], parent=True),
     shell:
         "atlas compare --samples {input.samples} --tokens {input.tokens} --answers {input.answers} "
         "--focus {input.focus} --mass {input.mass} --maps {input.maps} --grounding {input.grounding} "
         "--conditions {input.conditions} --causal {input.causal} --manifest {input.manifest} "
-        "--study data/{wildcards.study} --settings {params.settings:q} --output {params.folder} --log {log}"
+        "--study data/{wildcards.study} --settings {params.settings} --output {params.folder} --log {log}"
 
 
 rule analysis:

@@ -23,14 +23,17 @@ rule extract:
         mem_mb=32000,
         runtime=240,
     params:
+        **atlas.entry_read(),
+        **atlas.read(attention.EXTRACTION_SETTINGS),
         rows=lambda w: atlas.rows_digest(w.study, w.shard),
         images=lambda w: atlas.images_digest(w.study, w.shard),
-        entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
-        shards=atlas.settings.shards,
-        settings=atlas.sections(*attention.EXTRACTION_SETTINGS),
+        weights=lambda w: atlas.weights_digest(w.study, w.model),
+        model=atlas.model,
+        models=atlas.models_file,
+        settings=atlas.settings_file,
     shell:
-        "atlas extract --study data/{wildcards.study} --shard {wildcards.shard} --shards {params.shards} "
-        "--model {wildcards.model} --model-entry {params.entry:q} --settings {params.settings:q} "
+        "atlas extract --study data/{wildcards.study} --shard {wildcards.shard} "
+        "--model {params.model} --models {params.models} --settings {params.settings} "
         "--output {output} --log {log}"
 
 
@@ -56,16 +59,19 @@ rule extract_controls:
         mem_mb=32000,
         runtime=240,
     params:
+        **atlas.entry_read(),
+        **atlas.read(attention.CONTROL_SETTINGS),
         rows=lambda w: atlas.control_digest(w.study, w.shard),
         images=lambda w: atlas.control_images_digest(w.study, w.shard),
         masks=lambda w: atlas.masks_digest(w.study, w.shard),
-        entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
-        shards=atlas.settings.shards,
-        settings=atlas.sections(*attention.CONTROL_SETTINGS),
+        weights=lambda w: atlas.weights_digest(w.study, w.model),
+        model=atlas.model,
+        models=atlas.models_file,
+        settings=atlas.settings_file,
     shell:
         "atlas extract --asked controls --study data/{wildcards.study} --shard {wildcards.shard} "
-        "--shards {params.shards} --model {wildcards.model} --model-entry {params.entry:q} "
-        "--settings {params.settings:q} --output {output} --log {log}"
+        "--model {params.model} --models {params.models} "
+        "--settings {params.settings} --output {output} --log {log}"
 
 
 rule extract_random_weights:
@@ -89,16 +95,18 @@ rule extract_random_weights:
         mem_mb=32000,
         runtime=240,
     params:
+        **atlas.entry_read(),
+        **atlas.read(attention.RANDOM_WEIGHTS_SETTINGS),
         rows=lambda w: atlas.rows_digest(w.study, w.shard),
         images=lambda w: atlas.images_digest(w.study, w.shard),
-        entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
-        shards=atlas.settings.shards,
-        settings=atlas.sections(*attention.EXTRACTION_SETTINGS),
-        seed=atlas.settings.controls.seed,
+        weights=lambda w: atlas.weights_digest(w.study, w.model),
+        model=atlas.model,
+        models=atlas.models_file,
+        settings=atlas.settings_file,
     shell:
-        "atlas extract --asked random_weights --seed {params.seed} --study data/{wildcards.study} "
-        "--shard {wildcards.shard} --shards {params.shards} --model {wildcards.model} "
-        "--model-entry {params.entry:q} --settings {params.settings:q} --output {output} --log {log}"
+        "atlas extract --asked random_weights --study data/{wildcards.study} "
+        "--shard {wildcards.shard} --model {params.model} "
+        "--models {params.models} --settings {params.settings} --output {output} --log {log}"
 
 
 rule intervene:
@@ -125,14 +133,18 @@ rule intervene:
         mem_mb=32000,
         runtime=240,
     params:
+        **atlas.entry_read(),
+        **atlas.read(attention.INTERVENTION_SETTINGS, of=atlas.perturbations_read),
         rows=lambda w: atlas.intervention_digest(w.study, w.shard),
         images=lambda w: atlas.images_digest(w.study, w.shard),
         masks=lambda w: atlas.masks_digest(w.study, w.shard),
-        entry=lambda w: atlas.entry(w.study, w.model).model_dump_json(),
-        settings=atlas.sections(*attention.INTERVENTION_SETTINGS),
+        weights=lambda w: atlas.weights_digest(w.study, w.model),
+        model=atlas.model,
+        models=atlas.models_file,
+        settings=atlas.settings_file,
     shell:
         "atlas intervene --study data/{wildcards.study} --shard-maps {input.tokens} --step-maps {input.maps} "
-        "--model {wildcards.model} --model-entry {params.entry:q} --settings {params.settings:q} "
+        "--model {params.model} --models {params.models} --settings {params.settings} "
         "--output {output} --log {log}"
 
 
@@ -152,7 +164,7 @@ rule manifest:
 
 rule attention:
     input:
-        [f"results/attention/{study}/study.json" for study, _ in atlas.runs],
+        [f"results/attention/{study}/study.json" for study in atlas.studies],
         atlas.manifests(),
         atlas.all_maps(),
         [path for run in atlas.runs for path in atlas.interventions(*run)],

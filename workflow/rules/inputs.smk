@@ -10,7 +10,16 @@ rule check_study:
         samples="data/{study}/samples.csv",
         objects="data/{study}/objects.csv",
         images=lambda w: ancient(atlas.images(w.study)),
-        code=modules(["inputs.study", "inputs.images", "inputs.answers"]),
+        code=modules(
+            [
+                "inputs.study",
+                "inputs.images",
+                "inputs.answers",
+                "inputs.phrasing",
+                "folding",
+                "reading",
+            ]
+        ),
     output:
         "results/attention/{study}/study.json",
     log:
@@ -21,7 +30,8 @@ rule check_study:
     conda:
         "../../envs/atlas.yaml"
     params:
+        **atlas.read(["query_types"]),
         images=lambda w: atlas.images_digest(w.study),
-        settings=atlas.sections("query_types"),
+        settings=atlas.settings_file,
     shell:
-        "atlas validate data/{wildcards.study} --settings {params.settings:q} --output {output} --log {log}"
+        "atlas validate data/{wildcards.study} --settings {params.settings} --output {output} --log {log}"

@@ -24,9 +24,10 @@ rule table:
     conda:
         "../../envs/atlas.yaml"
     params:
-        settings=atlas.sections("statistics"),
+        **atlas.read(paper.TABLE_SETTINGS),
+        settings=atlas.settings_file,
     shell:
-        "atlas table --name {wildcards.table} --input {input.summary} --settings {params.settings:q} "
+        "atlas table --name {wildcards.table} --input {input.summary} --settings {params.settings} "
         "--csv {output.csv} --log {log}"
 
 
@@ -55,9 +56,10 @@ rule printed_table:
     conda:
         "../../envs/atlas.yaml"
     params:
-        settings=atlas.sections("statistics"),
+        **atlas.read(paper.TABLE_SETTINGS),
+        settings=atlas.settings_file,
     shell:
-        "atlas table --name {wildcards.table} --input {input.summary} --settings {params.settings:q} "
+        "atlas table --name {wildcards.table} --input {input.summary} --settings {params.settings} "
         "--csv {output.csv} --markdown {output.markdown} --latex {output.latex} --log {log}"
 
 
@@ -75,9 +77,11 @@ rule findings:
     conda:
         "../../envs/atlas.yaml"
     params:
+        **atlas.read(paper.TABLE_SETTINGS),
         folder=subpath(output[0], parent=True),
+        settings=atlas.settings_file,
     shell:
-        "atlas findings --tables {params.folder} --output {output} --log {log}"
+        "atlas findings --tables {params.folder} --settings {params.settings} --output {output} --log {log}"
 
 
 rule numbers:
@@ -102,13 +106,14 @@ rule summary:
         tables=atlas.of_each_run("results/paper/tables/{study}/{model}/table1.csv"),
         code=modules(paper.SUMMARY_MODULES),
     output:
-        "results/summary.json",
+        summary="results/summary.json",
+        metrics="results/metrics.json",
     log:
         "logs/summary.log",
     conda:
         "../../envs/atlas.yaml"
     shell:
-        "atlas summary --output {output} --log {log} {input.tables}"
+        "atlas summary --output {output.summary} --metrics {output.metrics} --log {log} {input.tables}"
 
 
 rule figure:
@@ -133,10 +138,13 @@ rule figure:
     conda:
         "../../envs/atlas.yaml"
     params:
-        settings=lambda w: atlas.sections(*paper.figure_settings(w.figure)),
+        **atlas.read(
+            paper.FIGURE_SETTINGS, of=lambda w: paper.figure_settings(w.figure)
+        ),
+        settings=atlas.settings_file,
         folder=lambda w: f"results/paper/tables/{w.study}/{w.model}",
     shell:
-        "atlas figure {wildcards.figure} --tables {params.folder} --settings {params.settings:q} "
+        "atlas figure {wildcards.figure} --tables {params.folder} --settings {params.settings} "
         "--pdf {output.pdf} --png {output.png} --log {log}"
 
 
@@ -161,11 +169,14 @@ rule overlay_figure:
     conda:
         "../../envs/atlas.yaml"
     params:
+        **atlas.read(
+            paper.FIGURE_SETTINGS, of=lambda w: paper.figure_settings(w.figure)
+        ),
         images=lambda w: atlas.images_digest(w.study),
-        settings=lambda w: atlas.sections(*paper.figure_settings(w.figure)),
+        settings=atlas.settings_file,
     shell:
         "atlas figure {wildcards.figure} --maps {input.maps} --study data/{wildcards.study} "
-        "--settings {params.settings:q} --pdf {output.pdf} --png {output.png} --log {log}"
+        "--settings {params.settings} --pdf {output.pdf} --png {output.png} --log {log}"
 
 
 rule contents:
@@ -194,6 +205,7 @@ rule tables:
         atlas.of_each_run("results/paper/tables/{study}/{model}/findings.md"),
         "results/paper/tables/numbers.tex",
         "results/summary.json",
+        "results/metrics.json",
 
 
 rule figures:

@@ -20,6 +20,14 @@ SCORES = {"auroc": "auroc", "ln_enrichment": "enrichment"}
 # Measures that are distances beyond those to paraphrases, with the distance that each is of.
 EXCESSES = {"js_excess": "js_divergence", "centre_excess": "centre_shift"}
 TWO_ARMS = ("paired", "unpaired")
+# What a sample of one image needs so that a map of it under a condition is there at the selected step.
+NEEDS = {
+    "blank": "an answer to the question about a blank picture",
+    "other_image": "a second image, and an answer about it",
+    "paraphrase": "a known wording (controls.paraphrases), and an answer to it",
+    "twin": "a target, and an answer about the picture without it",
+    "control_twin": "as many other objects on the image as targets, and an answer about the picture without them",
+}
 Arm = Mapping[str, Any]
 Entry = Mapping[str, Any]
 
@@ -182,10 +190,17 @@ def missing_condition(evidence: Evidence, entry: Entry, compared: Sequence[Arm])
     needed = [arm["condition"] for arm in compared] + (["paraphrase"] if entry["measure"] in EXCESSES else [])
     missing = [name for name in needed if name and name not in set(evidence.conditions["condition"])]
     if missing:
-        return f"condition {missing[0]} was not made (controls.conditions)"
+        return not_made(evidence.run.settings, missing[0])
     if entry["kind"] == "lowest_step" and any(needed):
         return "control conditions have maps at the selected step alone"
     return ""
+
+
+def not_made(settings: Mapping[str, Any], condition: str) -> str:
+    """Why a run has no map of a condition, as a reason."""
+    if condition not in settings["controls"]["conditions"]:
+        return f"condition {condition} was not made (controls.conditions)"
+    return f"no sample has a map under condition {condition}, which needs {NEEDS[condition]}"
 
 
 def other_layers(run: Run, entry: Entry) -> str:

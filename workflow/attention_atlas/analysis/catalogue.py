@@ -5,79 +5,88 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """The modules whose code decides a step's output (named as in `provenance.module_path`), and its settings."""
+    """The modules whose code decides a step's output (named as in `provenance.module_path`), and its settings.
+
+    Settings are keys (`steps.selector`), or sections where every key is read. The command can read no other, and its
+    jobs rerun where one of these changes.
+    """
 
     modules: tuple[str, ...]
     settings: tuple[str, ...] = ()
 
 
+# What finds answers in texts.
+ANSWERS = ("folding", "inputs.answers", "inputs.phrasing")
 STEPS = {
     "transcript": Step(("analysis.transcript", "analysis.rows", "store")),
     "answers": Step(
-        ("analysis.transcript", "inputs.answers", "inputs.conditions", "inputs.study", "inputs.views"), ("query_types",)
+        ("analysis.transcript", *ANSWERS, "inputs.conditions", "inputs.study", "inputs.views"), ("query_types",)
     ),
     "step_maps": Step(
         (
             *("analysis.step_maps", "analysis.massive_sinks", "analysis.blocks", "analysis.corrections"),
             *("analysis.steps", "inputs.conditions", "store"),
         ),
-        ("steps",),
+        ("steps.selector",),
     ),
     "focus": Step(("analysis.focus", "analysis.blocks", "analysis.pooling", "analysis.rows", "store")),
     "mass": Step(("analysis.transcript", "analysis.rows", "store")),
     "summaries": Step(
         ("analysis.summaries", "analysis.bands", "analysis.statistics", "analysis.steps"),
-        ("bands", "pooling", "statistics", "steps"),
+        ("bands", "pooling.heads", "statistics", "steps.selector"),
     ),
     "selected_maps": Step(
         (
             *("analysis.selected_maps", "analysis.focus", "analysis.pooling", "analysis.steps"),
             *("inputs.conditions", "inputs.study", "inputs.views", "store"),
         ),
-        ("figures.gallery", "figures.layers_page", "pooling", "query_types", "steps"),
+        ("figures.gallery", "figures.layers_page", "pooling.heads", "steps.selector"),
     ),
     "ground": Step(
         (
             *("analysis.grounding_tables", "analysis.grounding", "analysis.corrections", "analysis.targets"),
             *("analysis.corrected_maps", "analysis.blocks", "analysis.focus", "analysis.pooling", "analysis.rows"),
-            *("inputs.conditions", "cells", "inputs.study", "inputs.views"),
+            *("inputs.conditions", "cells", "inputs.images", "inputs.study", "inputs.views"),
         ),
-        ("pooling", "query_types"),
+        ("pooling.heads",),
     ),
     "condition_summary": Step(
         (
             *("analysis.condition_summaries", "analysis.summaries", "analysis.bands", "analysis.statistics"),
             *("analysis.steps", "inputs.conditions"),
         ),
-        ("bands", "pooling", "statistics", "steps"),
+        ("statistics",),
     ),
     "conditions": Step(
         (
             *("analysis.conditions", "analysis.contrasts", "analysis.corrections", "analysis.focus"),
             *("analysis.grounding", "analysis.pooling", "analysis.corrected_maps", "analysis.targets"),
-            *("analysis.blocks", "inputs.conditions", "cells", "inputs.study", "inputs.views"),
+            *("analysis.blocks", "inputs.conditions", "cells", "inputs.images", "inputs.study", "inputs.views"),
         ),
-        ("pooling", "query_types"),
+        ("pooling.heads",),
     ),
     "heads": Step(
         (
             *("analysis.head_tables", "analysis.head_scores", "analysis.heads", "analysis.corrections"),
             *("analysis.focus", "analysis.grounding", "analysis.pooling", "analysis.statistics"),
-            *("analysis.corrected_maps", "analysis.targets", "cells", "inputs.conditions", "inputs.study"),
-            *("inputs.views", "store"),
+            *("analysis.corrected_maps", "analysis.targets", "cells", "inputs.conditions", "inputs.images"),
+            *("inputs.study", "inputs.views", "store"),
         ),
-        ("heads", "query_types", "statistics"),
+        ("heads", "statistics"),
     ),
     "compare": Step(
         (
             *("analysis.comparisons", "analysis.contrasts", "analysis.hypothesis_tests", "analysis.validation"),
             *("analysis.arms", "analysis.distances", "analysis.planes", "analysis.shortcut", "analysis.conditions"),
             *("analysis.grounding_summaries", "analysis.grounding_tables", "analysis.corrected_maps"),
-            *("analysis.corrections", "analysis.focus", "analysis.pooling", "inputs.answers", "inputs.study"),
+            *("analysis.corrections", "analysis.focus", "analysis.pooling", *ANSWERS, "inputs.study"),
             "inputs.views",
             *("analysis.summaries", "analysis.bands", "analysis.statistics", "analysis.steps"),
         ),
-        ("bands", "contrasts", "pooling", "query_types", "statistics", "steps", "tests"),
+        (
+            *("bands.layers", "bands.reference_cells", "bands.reference_layers", "contrasts", "controls.conditions"),
+            *("pooling.heads", "query_types", "statistics", "steps.selector", "tests"),
+        ),
     ),
     "causal": Step(
         (
@@ -85,7 +94,11 @@ STEPS = {
             *("analysis.blocks", "analysis.focus", "analysis.pooling", "analysis.contrasts"),
             *("analysis.hypothesis_tests", "analysis.statistics", "analysis.validation"),
         ),
-        ("causal", "pooling", "statistics", "tests"),
+        (
+            *("causal.checks", "causal.random_orders", "causal.random_regions", "causal.random_sets"),
+            *("causal.regions", "causal.steps", "pooling.heads", "statistics"),
+            *("tests.alpha", "tests.margins.logprob", "tests.permutations", "tests.simulations"),
+        ),
     ),
 }
 COMPARISONS = (

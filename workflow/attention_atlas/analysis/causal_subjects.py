@@ -14,11 +14,13 @@ from attention_atlas.analysis.targets import covers
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.causal_samples import Subject
 from attention_atlas.inputs.study import Study
+from attention_atlas.readers import check_netcdf, open_netcdf
 
 
 def generated_tokens(shard: Path) -> dict[str, np.ndarray]:
     """The ids that each sample of a shard generated, the end token included; failed samples have none."""
-    with xr.open_datatree(shard, engine="netcdf4") as tree:
+    check_netcdf(shard)
+    with open_netcdf(shard) as tree:
         nodes = [node.to_dataset()["token_id"].load() for node in tree.leaves]
     rows = {str(name): ids for node in nodes for name, ids in zip(node["sample"].values, node.values, strict=True)}
     return {name: ids[ids >= 0] for name, ids in rows.items()}
@@ -61,11 +63,16 @@ def of_grid(
 
 
 def window(maps: Mapping[str, xr.Dataset], band: str, bands: Mapping[str, Any]) -> list[int]:
-    """The captured layers in a band: all, early, middle or late. Raises AtlasError where none is."""
+    """The captured layers in a band: all, which reads no `bands`, early, middle or late.
+
+    Raises AtlasError where none is.
+    """
     node = next(iter(maps.values()))
+    captured: list[int] = node["layer"].values.tolist()
+    if band == "all":
+        return captured
     cuts = layer_cuts(bands, int(node.attrs["num_layers"]))
-    captured = node["layer"].values.tolist()
-    layers = [layer for layer in captured if band in ("all", layer_band(layer, cuts))]
+    layers = [layer for layer in captured if band == layer_band(layer, cuts)]
     if not layers:
         raise AtlasError(f"causal.layers: none of the captured layers {captured} is {band}; name another band, or all")
     return layers

@@ -30,6 +30,9 @@ from attention_atlas.analysis.contrasts import Contrast, Observations, Outcome
 from attention_atlas.analysis.hypothesis_tests import Plan, plan_of
 from attention_atlas.analysis.summaries import Run
 
+# What the declarations say of each contrast.
+SAID = ["name", "arm_first", "arm_second", "claim", "original"]
+
 
 def comparisons(
     run: Run, grounding: pd.DataFrame, nodes: Nodes, conditions: pd.DataFrame, legs: Sequence[Observations] = ()
@@ -57,7 +60,7 @@ def comparisons(
     validated = validation.gated([*observed.values(), *legs], plan, simulation)
     power = validation.power(list(observed.values()), plan, simulation)
     table = contrasts.judged([tested[name] for name in declared], plan, validation.not_valid(validated))
-    about = pd.DataFrame([{"name": name, **said(entry)} for name, entry in declared.items()])
+    about = pd.DataFrame([{"name": name, **said(entry)} for name, entry in declared.items()], columns=SAID)
     table = table.merge(about, on="name")
     return {
         "contrasts": table,

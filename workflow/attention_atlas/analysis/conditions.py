@@ -26,6 +26,10 @@ OTHER_IMAGE = "other_image"
 NO_LAYER = -1
 # Of an image whose size is not known: whatever the target, it may be there.
 ALL_CELLS = np.array(True)
+NO_MAP = "the source has no map at the selected step (it failed, or no answer was found in it)"
+OTHER_GRID = "the source's map is on another token grid"
+# Names in a message at most.
+MOST_TOLD = 5
 Nodes = Mapping[str, xr.Dataset]
 
 
@@ -50,14 +54,31 @@ def condition_scores(own: Nodes, controls: Nodes, study: Study, how: str) -> pd.
     return pd.concat(parts, ignore_index=True)[[*KEYS, "value"]].sort_values(KEYS, ignore_index=True)
 
 
-def without_source(own: Nodes, controls: Nodes) -> pd.Series:
-    """How many controls, by condition, have no map of their source on the same grid beside them."""
-    alone: list[str] = []
+def without_source(own: Nodes, controls: Nodes) -> pd.DataFrame:
+    """The controls that have no map of their source on the same grid beside them: sample_id, condition, reason.
+
+    What follows: they have entropies, but no distance to their source's map and no score on its target.
+    """
+    mapped = {name for node in own.values() for name in node["sample"].values.astype(str)}
+    alone = []
     for grid, node in with_maps(controls):
-        known = set(own[grid]["sample"].values) if grid in own else set()
+        known = set(own[grid]["sample"].values.astype(str)) if grid in own else set()
         keys = described(node)
-        alone += keys.loc[~keys["sample_id"].isin(known), "condition"].tolist()
-    return pd.Series(alone, dtype=object).value_counts().sort_index()
+        for name, source, condition in zip(node["sample"].values, keys["sample_id"], keys["condition"], strict=True):
+            if source not in known:
+                alone.append((str(name), condition, OTHER_GRID if source in mapped else NO_MAP))
+    return pd.DataFrame(alone, columns=["sample_id", "condition", "reason"]).sort_values("sample_id", ignore_index=True)
+
+
+def told(alone: pd.DataFrame) -> Iterator[str]:
+    """The controls of `without_source` in words: which, why, and what follows."""
+    for (condition, reason), rows in alone.groupby(["condition", "reason"]):
+        names = rows["sample_id"].tolist()
+        more = f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
+        yield (
+            f"{len(names)} map(s) of condition {condition} are described by their entropy alone, without distance to "
+            f"their source's map or score on its target, since {reason}: {', '.join(names[:MOST_TOLD])}{more}"
+        )
 
 
 def with_maps(nodes: Nodes) -> Iterator[tuple[str, xr.Dataset]]:

@@ -14,6 +14,7 @@ from scipy import ndimage, special
 from attention_atlas.analysis.blocks import blocks
 from attention_atlas.analysis.pooling import HEAD_POOLINGS, pool_heads
 from attention_atlas.analysis.rows import joined, layer_rows, long_table
+from attention_atlas.readers import check_attention
 
 Kernel = Callable[[np.ndarray], np.ndarray]
 TOP_TOKENS = 5
@@ -130,5 +131,6 @@ def wide_table(tree: xr.DataTree) -> pd.DataFrame:
 def node_parts(node: xr.Dataset) -> Iterator[pd.DataFrame]:
     """The rows of one node, a block at a time."""
     for place in blocks(node["attention"], ("sample", "step")):
-        block = node[["attention", "num_steps"]].isel(place).load()
+        block = node[["attention", "vision_mass", "num_steps"]].isel(place).load()
+        check_attention(block["attention"], block["vision_mass"])
         yield layer_rows(block, focus_of_maps(block["attention"].transpose(..., "head", "row", "col").values))

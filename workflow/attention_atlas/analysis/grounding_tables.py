@@ -12,6 +12,7 @@ from attention_atlas.analysis import corrected_maps, corrections, grounding
 from attention_atlas.analysis.blocks import blocks, image_blocks
 from attention_atlas.analysis.pooling import HEAD_POOLINGS
 from attention_atlas.analysis.rows import joined, long_table
+from attention_atlas.analysis.table_columns import read_table
 from attention_atlas.analysis.targets import covers
 from attention_atlas.inputs.conditions import RANDOM_WEIGHTS, source_of
 from attention_atlas.inputs.study import Study
@@ -58,7 +59,7 @@ def grounding_parts(
 
 def read_pooled(path: Path) -> pd.DataFrame:
     """The rows of a grounding table that are of no single head, by which a large model's table is small."""
-    return pd.read_parquet(path, filters=[("map", "in", POOLED_MAPS)])
+    return read_table("grounding", path, filters=[("map", "in", POOLED_MAPS)])
 
 
 def node_parts(

@@ -46,10 +46,9 @@ def localising_heads(
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     """The frozen heads (for JSON), the table `heads` of methods, and the table `head_auroc` of every head.
 
-    `settings` has the sections heads and statistics. Raises AtlasError where an image is in both splits, and where
-    more heads are wanted than there are.
+    `settings` has the sections heads and statistics. No image may be in both splits (`read_study` refuses that). Raises
+    AtlasError where more heads are wanted than there are.
     """
-    refuse_images_of_both_splits(study)
     blocks = blocks_of(nodes, study)
     known = measured(blocks, study)
     refuse_more_heads_than_there_are(known, settings["heads"])
@@ -58,19 +57,6 @@ def localising_heads(
     frozen = frozen_heads(known, scores, choice)
     per_sample, random = evaluated(blocks, known, choice, settings["heads"])
     return frozen, methods_table(known, choice, per_sample, random, settings["statistics"]), head_table(known, choice)
-
-
-def refuse_images_of_both_splits(study: Study) -> None:
-    """Refuse a study in which an image would be both chosen on and evaluated on."""
-    own = study.samples[(study.samples["condition"] == "") & (study.samples["split"] != "")]
-    splits = own.groupby("image")["split"].nunique()
-    both = splits.index[splits > 1].tolist()
-    if both:
-        more = f" and {len(both) - 1} more" if len(both) > 1 else ""
-        raise AtlasError(
-            f"samples.csv: image {both[0]!r}{more} has samples in both splits, select and evaluate; heads would be "
-            "evaluated on what they were chosen on: put all samples of an image into one split"
-        )
 
 
 def refuse_more_heads_than_there_are(known: Measured, settings: Mapping[str, Any]) -> None:

@@ -319,7 +319,10 @@ def bca(arms: tuple[np.ndarray, ...], confidence: float, resamples: int, seed: i
         levels = bca_levels(replicates, scale, acceleration([values[rows] for values in centred]), confidence)
         limits[rows] = quantiles(replicates, levels)
     varies = np.any([spread(values) > 0 for values in flat], axis=0)
-    low, high = np.where(varies, means + limits.T, np.nan)
+    ends = means + limits.T
+    # An end that is 0 on paper, as few values often give, must not exclude 0 by its last bits.
+    ends[np.abs(ends) <= ROUNDING * sum(np.abs(values).max(axis=-1) for values in flat)] = 0
+    low, high = np.where(varies, ends, np.nan)
     return low.reshape(shape), high.reshape(shape)
 
 

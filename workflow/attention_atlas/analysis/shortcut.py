@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from attention_atlas.analysis import contrasts
+from attention_atlas.analysis.arms import not_made
 from attention_atlas.analysis.conditions import OTHER_IMAGE
 from attention_atlas.analysis.contrasts import Contrast, Leg, Observations
 from attention_atlas.analysis.hypothesis_tests import Plan
@@ -52,9 +53,7 @@ def shortcut_table(
     for query_type in targeted_types(run, study):
         n, chance = chance_of(run, study, query_type, plan)
         row = judged.get((ATTENTION, query_type))
-        attended = contrasts.equivalence_leg(
-            "attention on the target", row, "no other image was asked (controls.conditions)"
-        )
+        attended = contrasts.equivalence_leg("attention on the target", row, not_made(run.settings, OTHER_IMAGE))
         if query_type in too_large:
             attended = Leg(attended.name, "not defined", too_large[query_type])
         effect = judged.get((CAUSE, query_type))

@@ -11,6 +11,9 @@ from statsmodels.stats.proportion import proportion_confint
 
 # Resamples drawn at a time times values: bounds memory to some 100 MB, changes no number.
 VALUES_AT_ONCE = 4_000_000
+# Decimals of means, of values up to 1, at which a resample's mean is compared with the mean of all. Few images often
+# have resamples with the same mean: last bits, in which processors differ, must not decide which is larger.
+TIE_DECIMALS = 12
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def intervals_of(values: np.ndarray, statistics: Mapping[str, Any]) -> list[Mean
         return [MeanInterval(np.nan, np.nan, np.nan, 0, "no image")] * count
     means = values.mean(axis=0)
     low, high = np.full(count, np.nan), np.full(count, np.nan)
-    constant = np.ptp(values, axis=0) <= 1e-12 * np.abs(means)
+    constant = np.ptp(values, axis=0) <= 1e-10 * np.abs(means)
     notes = np.where(constant, "all values are equal", "").astype(object)
     if n < statistics["min_images"]:
         notes[:] = f"{n} image(s); an interval needs {statistics['min_images']}"
@@ -57,9 +60,10 @@ def intervals_of(values: np.ndarray, statistics: Mapping[str, Any]) -> list[Mean
 
 def bca(values: np.ndarray, statistics: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Bias-corrected and accelerated bootstrap interval of the mean over the first axis (Efron 1987; scipy)."""
+    scale = np.abs(values).max(axis=0)
     result = stats.bootstrap(
-        (values,),
-        np.mean,
+        (values / scale,),
+        mean_with_ties,
         axis=0,
         vectorized=True,
         method="BCa",
@@ -68,7 +72,13 @@ def bca(values: np.ndarray, statistics: Mapping[str, Any]) -> tuple[np.ndarray, 
         batch=max(1, VALUES_AT_ONCE // values.size),
         rng=np.random.default_rng(statistics["seed"]),
     )
-    return result.confidence_interval.low, result.confidence_interval.high
+    low, high = (np.round(end, TIE_DECIMALS) * scale for end in result.confidence_interval)
+    return low, high
+
+
+def mean_with_ties(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return the mean of values up to 1, the same for means that differ by rounding alone."""
+    return np.round(values.mean(axis=axis), TIE_DECIMALS)
 
 
 def proportion_interval(by_image: pd.Series, statistics: Mapping[str, Any]) -> MeanInterval:

@@ -20,7 +20,9 @@ from attention_atlas import store
 from attention_atlas.analysis import massive_sinks
 from attention_atlas.analysis.blocks import blocks
 from attention_atlas.analysis.steps import selected_steps
+from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.conditions import AT_FIRST_STEP
+from attention_atlas.readers import check_attention, check_netcdf, cure
 
 MAPS = ("attention", "value_weighted_attention")
 SINKS = "massive_dims"
@@ -107,6 +109,7 @@ def node_maps(node: xr.Dataset, steps: pd.Series, massive: massive_sinks.Massive
     means = {name: at_steps(node[name], wanted) for name in kept}
     one = np.array([own[0] if len(own) == 1 else -1 for own in chosen], dtype=np.int32)
     made = node[list(DESCRIBED)].load().assign(means).assign(sinks).assign(step=("sample", one))
+    check_attention(made["attention"], made["vision_mass"])
     return made.reset_coords(drop=True)
 
 
@@ -129,5 +132,16 @@ def reading(*paths: Path | None) -> Iterator[list[dict[str, xr.Dataset]]]:
 
     None stands for a file that was not made, which has no nodes.
     """
+    for path in filter(None, paths):
+        check_netcdf(path)
     with ExitStack() as files, dask.config.set(scheduler="synchronous"):  # the netCDF library crashes under threads
-        yield [{} if path is None else store.lazy_nodes(path, files) for path in paths]
+        yield [{} if path is None else checked(path, store.lazy_nodes(path, files)) for path in paths]
+
+
+def checked(path: Path, nodes: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """The nodes of a file; refuses one that does not hold step maps. Without any map its root is all there is."""
+    for name, node in nodes.items():
+        missing = [part for part in (*DESCRIBED, "attention", "vision_mass", "sample", "layer") if part not in node]
+        if missing and node.variables:
+            raise AtlasError(f"{path} does not hold step maps: group /{name} has no {', '.join(missing)}. {cure(path)}")
+    return nodes

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
-from PIL import Image
 
 from attention_atlas.analysis.grounding import box_coverage, cell_cover
 from attention_atlas.cells import cell_edges
+from attention_atlas.inputs.files import inside
+from attention_atlas.inputs.images import read_mask
 from attention_atlas.inputs.study import BOX, Study
 
 
@@ -47,7 +48,6 @@ def union(study: Study, objects: pd.DataFrame, height: int, width: int) -> np.nd
 def coverage(study: Study, row: dict, height: int, width: int) -> np.ndarray:
     """Share of each pixel that one object covers: its mask where there is one, else its box."""
     if row.get("mask"):
-        with Image.open(study.folder / "masks" / row["mask"]) as mask:
-            return (np.asarray(mask.convert("L")) > 0).astype(float)
+        return read_mask(inside(study.folder / "masks", row["mask"])).astype(float)
     x_min, y_min, x_max, y_max = (float(row[edge]) for edge in BOX)
     return box_coverage((x_min, y_min, x_max, y_max), height, width)

@@ -2,6 +2,8 @@
 
 Datasets have a contrast's own sizes and standard deviations (Gaussian), or are drawn from its own centred values
 (resampled). Each contrast has its own stream of random numbers, so it has the same result whatever stands beside it.
+Standard deviations and centred values are rounded first: the last bits of a value, in which processors differ, would
+otherwise decide whether a simulated dataset is rejected.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,6 +30,10 @@ from attention_atlas.errors import AtlasError
 WORLDS = ("gaussian", "resampled")
 # Share of false alarms of the gate over all its tests together.
 GATE_LEVEL = 0.01
+# Of what enters a simulation: significant digits of a standard deviation (its own error is a tenth at n = 48), and the
+# step of centred values in standard deviations.
+DIGITS = 3
+GRAIN = 0.01
 # Datasets that share their permutations and resamples: few enough that the luck of one draw averages out.
 DATASETS_AT_ONCE = 250
 COUNTED = ["contrast", "test", "world", "effect", "datasets", "rejections", "coverage"]
@@ -132,7 +138,8 @@ def power(observed: Sequence[Observations], plan: Plan, simulation: Simulation) 
 def planted_verdicts(observed: Observations, plan: Plan, simulation: Simulation) -> Iterator[dict[str, Any]]:
     """Rows of `power` for one contrast."""
     margin = margin_of(observed.contrast)
-    unit = margin if np.isfinite(margin) else np.sqrt(np.mean([spread(values) ** 2 for values in observed.values]))
+    pooled = np.sqrt(np.mean([rounded_spread(values) ** 2 for values in observed.values]))
+    unit = margin if np.isfinite(margin) else significant(float(pooled))
     random = stream(observed, plan.seed, "power")
     for factor in simulation.sizes:
         sizes = tuple(round(factor * len(values)) for values in observed.values)
@@ -164,15 +171,31 @@ def stream(observed: Observations, seed: int, world: str) -> np.random.Generator
 def simulated(
     observed: Observations, world: str, sizes: tuple[int, ...], datasets: int, random: np.random.Generator
 ) -> Arms:
-    """Datasets without an effect, an array (datasets, n) per arm: Gaussian with the arm's standard deviation, or drawn
-    with replacement from its centred values."""
+    """Return datasets without an effect, an array (datasets, n) per arm: Gaussian with the arm's standard deviation, or
+    drawn with replacement from its centred values."""
+    arms = list(zip(observed.values, sizes, strict=True))
     if world == "gaussian":
-        return tuple(
-            random.normal(0, spread(values), (datasets, n)) for values, n in zip(observed.values, sizes, strict=True)
-        )
-    return tuple(
-        random.choice(values - values.mean(), (datasets, n)) for values, n in zip(observed.values, sizes, strict=True)
-    )
+        return tuple(random.normal(0, rounded_spread(values), (datasets, n)) for values, n in arms)
+    return tuple(random.choice(rounded_centred(values), (datasets, n)) for values, n in arms)
+
+
+def rounded_spread(values: np.ndarray) -> float:
+    """Return the standard deviation of values (n,), rounded."""
+    return significant(float(spread(values)))
+
+
+def rounded_centred(values: np.ndarray) -> np.ndarray:
+    """Return values (n,) minus their mean, in whole steps of a share of their standard deviation, and centred again."""
+    step = GRAIN * rounded_spread(values)
+    if step == 0:
+        return np.zeros_like(values)
+    steps = np.round((values - values.mean()) / step)
+    return (steps - steps.mean()) * step
+
+
+def significant(value: float) -> float:
+    """Return a number rounded to significant digits."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 def planted(noise: Arms, effect: float) -> Arms:

@@ -70,13 +70,6 @@ def shard_rows(study_folder: Path, shard: str, shards: int) -> tuple[Study, list
     return study, [row for row in study.samples.to_dict("records") if row["image"] in asked]
 
 
-def check_full_samples(study: Study, capture: Capture) -> None:
-    """Refuse whole matrices of samples that the study does not have."""
-    unknown = sorted(set(capture.full_samples) - set(study.samples["sample_id"]))
-    if unknown:
-        raise AtlasError(f"capture.full_samples: {', '.join(unknown)} not in {study.folder / 'samples.csv'}")
-
-
 def check_system_prompt(text: str) -> None:
     """Refuse a system prompt that would end its own turn or stand for an image."""
     special = SPECIAL_TOKEN.search(text)

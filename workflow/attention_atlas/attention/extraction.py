@@ -23,7 +23,6 @@ from attention_atlas.attention import batching, generation, models, nodes
 from attention_atlas.attention.asking import (
     Asked,
     check_capture,
-    check_full_samples,
     check_system_prompt,
     own_samples,
     prepare,
@@ -112,7 +111,6 @@ def extract(
     a single sample does not fit into memory or the device fails, finished batches being kept in `scratch`.
     """
     torch.set_num_threads(settings.extraction.threads)
-    check_full_samples(asked.study, settings.capture)
     check_system_prompt(settings.extraction.system_prompt)
     started = time.perf_counter()
     source = models.load(name, entry, asked.weights_seed)

@@ -28,6 +28,8 @@ from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProce
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
+from attention_atlas.attention.checkpoints import GATED
+
 
 @dataclass(frozen=True, eq=False)  # tensors have no truth value: an image equals itself alone
 class ProcessedImage:
@@ -218,10 +220,6 @@ class StillInternVLProcessor(InternVLProcessor):
 
 
 QWEN = still(Qwen3VLProcessor)
-GATED = {
-    "value_weighted": "its attention's output passes a gate before the projection, so weight times norm of the "
-    "projected value is not what a token adds"
-}
 # By `model_type` of a checkpoint's config.json.
 FAMILIES: dict[str, Family] = {
     "qwen3_vl": Family(Qwen3VLForConditionalGeneration, QWEN),

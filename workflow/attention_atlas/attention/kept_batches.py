@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attention_atlas import store
+from attention_atlas import seals, store
 from attention_atlas.attention.nodes import Item
 from attention_atlas.errors import AtlasError
+from attention_atlas.files import write_text
 from attention_atlas.inputs.views import view_of
 from attention_atlas.provenance import text_sha256
 
@@ -40,7 +41,7 @@ class KeptBatches:
     def found(self, batch: Sequence[Item]) -> bool:
         """Whether an earlier run left this batch, which is then added."""
         path = self.path_of(batch)
-        if not path.exists():
+        if not is_whole(path):
             return False
         self.wait()
         self.parts.append(path)
@@ -87,12 +88,11 @@ class KeptBatches:
         Half of it where that run left no batch: it may have been ended for its memory.
         """
         kept = self.folder / "batch_size"
-        earlier = int(kept.read_text(encoding="utf-8")) if kept.exists() else None
+        earlier = number_in(kept)
         if earlier is not None and any(self.folder.glob("*.nc")):
             return earlier
         size = choose() if earlier is None else max(1, min(choose(), earlier // 2))
-        with store.replacing(kept) as partial:
-            partial.write_text(str(size), encoding="utf-8")
+        write_text(kept, str(size))
         return size
 
     def write_shard(self, output: Path, items: Sequence[Item], keep_bits: int | None) -> None:
@@ -107,6 +107,28 @@ class KeptBatches:
             nodes = {name: in_order(node, items) for name, node in joined.items()}
             tell_failures(nodes)
             store.write_shard(output, nodes, keep_bits)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether an earlier run left a batch as it wrote it; another one is removed, to be made again."""
+    if not path.exists():
+        return False
+    try:
+        whole = seals.is_whole(path)
+    except OSError:
+        whole = False
+    if not whole:
+        logger.warning("%s, a batch of an earlier run, is damaged; it is removed and made again", path)
+        path.unlink()
+    return whole
+
+
+def number_in(path: Path) -> int | None:
+    """The positive number that a file holds; None where there is none."""
+    try:
+        return max(1, int(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import model_info, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -22,8 +23,10 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig
 from transformers.utils import is_bitsandbytes_available
+from transformers.utils.logging import disable_progress_bar
 
 from attention_atlas.attention.capture import KERNEL
+from attention_atlas.attention.checkpoints import grid_problem
 from attention_atlas.attention.device_errors import first_line, out_of_memory
 from attention_atlas.attention.devices import devices_of_process
 from attention_atlas.attention.families import FAMILIES, Family, SquareFamily
@@ -33,6 +36,7 @@ from attention_atlas.provenance import file_sha256
 
 logger = logging.getLogger(__name__)
 KERNELS = {"text_config": KERNEL, "vision_config": "sdpa"}
+HUB_TIMEOUT = 10  # seconds
 NEEDED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MOST_STRETCH = 0.05
@@ -41,7 +45,6 @@ MORE_MEMORY = (
     "(config/models.yaml); random weights lie whole on one device, and are left out without `random_weights` among "
     "controls.conditions"
 )
-MOST_ELONGATED = 200  # the image processor's own limit of the aspect ratio
 
 
 @dataclass(frozen=True)
@@ -141,13 +144,31 @@ def model_folder(name: str, entry: ModelEntry) -> Path:
             )
         return Path(entry.path)
     try:
-        return Path(snapshot_download(str(entry.hub), revision=entry.revision, allow_patterns=NEEDED_FILES))
+        return snapshot(str(entry.hub), str(entry.revision))
     except Exception as error:  # the hub's client raises many kinds
         raise AtlasError(
             f"model {name!r}: cannot get {entry.hub} at commit {entry.revision}: {reason_of(error)} "
             f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no details'}). "
             f"Or download the files elsewhere and name their folder as `path` of {name!r} in config/models.yaml"
         ) from error
+
+
+def snapshot(hub: str, revision: str) -> Path:
+    """Return the folder of a commit's files: downloaded, or from the hub's cache where the hub does not answer.
+
+    The hub is asked once before the download, which would try for half a minute to reach one that is not there.
+    """
+    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": NEEDED_FILES}
+    try:
+        model_info(hub, revision=revision, timeout=HUB_TIMEOUT)
+    except Exception as refusal:  # the hub's client raises many kinds
+        try:
+            return Path(snapshot_download(hub, **wanted, local_files_only=True))
+        except LocalEntryNotFoundError:
+            if isinstance(refusal, HfHubHTTPError):  # it answered, and knows better than the cache what is wrong
+                raise refusal from None
+            raise LocalEntryNotFoundError(f"{type(refusal).__name__}: {refusal}") from refusal
+    return Path(snapshot_download(hub, **wanted))
 
 
 def reason_of(error: Exception) -> str:
@@ -210,6 +231,7 @@ def load_processor(name: str, family: Family, folder: Path) -> Any:
 
 def load_weights(family: Family, folder: Path, entry: ModelEntry) -> Any:
     """The weights on their devices, text attention captured, vision attention by the stock kernel."""
+    disable_progress_bar()  # a bar of weights among the lines of many jobs says nothing; the log has the time
     with fitting(folder):
         try:
             model = family.model.from_pretrained(
@@ -316,18 +338,10 @@ def check_grid(name: str, grid: str | tuple[int, int], family: Family, processor
         if grid != (side, side):
             raise AtlasError(f"{means}, but it sees every image as {side} x {side} cells. Choose that grid, or native")
         return
-    images = processor.image_processor
-    pixels = grid[0] * grid[1] * cell**2
-    least, most = images.size.shortest_edge, images.size.longest_edge
-    if not least <= pixels <= most:
-        raise AtlasError(
-            f"{means} = {pixels} px, but its processor keeps {least} to {most} px: "
-            f"{-(-least // cell**2)} to {most // cell**2} cells. Choose another grid, or native"
-        )
-    if max(grid) > MOST_ELONGATED * min(grid):
-        raise AtlasError(
-            f"{means}, but its processor takes sides of at most {MOST_ELONGATED} to 1. Choose another grid"
-        )
+    size = processor.image_processor.size
+    problem = grid_problem(name, grid, cell, size.shortest_edge, size.longest_edge)
+    if problem:
+        raise AtlasError(problem)
 
 
 def resize_to_grid(image: Image.Image, grid: str | tuple[int, int], cell: int) -> Image.Image:

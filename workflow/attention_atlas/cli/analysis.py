@@ -7,7 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from attention_atlas.cli.common import Log, Settings, logged, parse
+from attention_atlas.analysis.catalogue import STEPS
+from attention_atlas.analysis.table_columns import read_table
+from attention_atlas.cli.common import SETTINGS, Log, Settings, logged, used_settings
+from attention_atlas.readers import check_netcdf
 
 Shards = Annotated[list[Path], typer.Argument(help="The shards of the run.")]
 Table = Annotated[Path, typer.Option(help="A table of the run (parquet).")]
@@ -47,6 +50,8 @@ def opened(shards: list[Path]) -> Iterator[Any]:
     from attention_atlas.store import open_shards
 
     dask.config.set(scheduler="synchronous")
+    for shard in shards:
+        check_netcdf(shard)
     tree = open_shards(shards)
     try:
         yield tree
@@ -54,15 +59,13 @@ def opened(shards: list[Path]) -> Iterator[Any]:
         tree.close()
 
 
-def run_of(manifest: Path, settings: str, **tables: Path) -> Any:
-    """A run from its manifest, the settings and its per-sample tables."""
-    import pandas as pd
-
+def run_of(manifest: Path, settings: Any, **tables: Path) -> Any:
+    """A run from its manifest, its declared settings and its per-sample tables."""
     from attention_atlas.analysis.summaries import read_run
     from attention_atlas.store import manifest_of
 
-    frames = {name: pd.read_parquet(path) for name, path in tables.items()}
-    return read_run(frames, manifest_of(manifest)["num_layers"], parse(settings))
+    frames = {name: read_table(name, path) for name, path in tables.items()}
+    return read_run(frames, manifest_of(manifest)["num_layers"], settings)
 
 
 def transcript(shards: Shards, samples: Output, tokens: Output, log: Log = None) -> None:
@@ -78,19 +81,20 @@ def transcript(shards: Shards, samples: Output, tokens: Output, log: Log = None)
 
 
 def answers(
-    study: StudyFolder, samples: Table, tokens: Table, settings: Settings, output: Output, log: Log = None
+    study: StudyFolder, samples: Table, tokens: Table, output: Output, settings: Settings = SETTINGS, log: Log = None
 ) -> None:
-    """Find answers in what was generated and hold them against those expected. Reads the section query_types."""
+    """Find answers in what was generated and compare them with those expected. Reads query_types."""
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis.transcript import judged
+        from attention_atlas.declared import read_declared
         from attention_atlas.inputs.study import read_study
+        from attention_atlas.inputs.used_settings import used_by
         from attention_atlas.store import write_table
 
-        query_types = parse(settings)["query_types"]
-        asked = read_study(study, query_types, images=()).views
-        table = judged(asked, pd.read_parquet(samples), pd.read_parquet(tokens), query_types)
+        sections = read_declared(settings, STEPS["answers"].settings)
+        asked = read_study(study, sections["query_types"], images=()).views
+        query_types = used_by(asked, sections)["query_types"]
+        table = judged(asked, read_table("samples", samples), read_table("tokens", tokens), query_types)
         write_table(table, output)
         found, failed = (table["answer_found"] == 1).sum(), (table["answer_found"] < 0).sum()
         logger.info("an answer found in %d of %d samples, %d failed", found, len(table), failed)
@@ -129,16 +133,18 @@ def summary_tables(
     focus: Table,
     mass: Table,
     manifest: Annotated[Path, typer.Option(help="The run's manifest.")],
-    settings: Settings,
     output: Annotated[Path, typer.Option(help="Folder to write the summaries into, one parquet file each.")],
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
-    """The numbers of every published table. Reads the sections steps, pooling, bands and statistics."""
+    """The numbers of every published table. Reads steps.selector, pooling.heads, bands and statistics."""
     with logged(log) as logger:
         from attention_atlas.analysis.summaries import SUMMARIES
+        from attention_atlas.declared import read_declared
         from attention_atlas.store import write_table
 
-        run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
+        sections = read_declared(settings, STEPS["summaries"].settings)
+        run = run_of(manifest, sections, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
         for name, summary in SUMMARIES.items():
             write_table(summary(run), output / f"{name}.parquet")
             logger.info("wrote %s", output / f"{name}.parquet")
@@ -151,28 +157,31 @@ def selected_maps(
     answers: Table,
     table1: Table,
     grounding: Table,
-    settings: Settings,
     output: Output,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
     """The pooled maps that the gallery, the page of all layers, and the best and worst samples show.
 
-    Reads the sections steps, pooling and query_types, and gallery and layers_page of figures.
+    Reads steps.selector, pooling.heads, figures.gallery and figures.layers_page.
     """
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis import selected_maps as maps
         from attention_atlas.analysis.grounding_tables import read_pooled
         from attention_atlas.inputs.study import read_study
         from attention_atlas.store import write_tree
 
-        sections = parse(settings)
-        asked = read_study(study, sections["query_types"], images=()).views
-        described, judged, shown = (pd.read_parquet(path) for path in (samples, answers, table1))
+        asked = read_study(study, None, images=()).views
+        sections = used_settings(settings, STEPS["selected_maps"].settings, asked, logger)
+        described, judged, shown = (
+            read_table(name, path) for name, path in (("samples", samples), ("answers", answers), ("table1", table1))
+        )
         scores = read_pooled(grounding)
         with opened(shards) as tree:
             write_tree(output, maps.selected_maps(tree, asked, described, judged, shown, scores, sections))
+        steps = maps.steps_to_show(described, judged, sections)
+        for name, why in maps.without_step(described, steps, sections).items():
+            logger.warning("%s, named in the settings' figures, is not shown: %s", name, why)
         logger.info("wrote %s", output)
 
 
@@ -180,20 +189,20 @@ def step_maps(
     shards: Shards,
     samples: Table,
     answers: Table,
-    settings: Settings,
     output: Output,
+    settings: Settings = SETTINGS,
     scratch: Annotated[Path, typer.Option(help="Folder with room for these maps once more.")] = Path("scratch"),
     log: Log = None,
 ) -> None:
-    """The attention of every sample at its selected step, by layer and head. Reads the section steps."""
+    """The attention of every sample at its selected step, by layer and head. Reads steps.selector."""
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis import step_maps as maps
+        from attention_atlas.declared import read_declared
         from attention_atlas.store import each_shard
 
-        described = pd.read_parquet(samples)
-        steps = maps.steps_of(described, pd.read_parquet(answers), parse(settings)["steps"]["selector"])
+        described = read_table("samples", samples)
+        selector = read_declared(settings, STEPS["step_maps"].settings)["steps"]["selector"]
+        steps = maps.steps_of(described, read_table("answers", answers), selector)
         massive = maps.write(output, lambda: each_shard(shards), steps, scratch)
         chosen = steps["sample_id"].nunique()
         logger.info("maps of %d samples, %d without a step to select", chosen, len(described) - chosen)
@@ -204,24 +213,25 @@ def step_maps(
 def ground(
     maps: Maps,
     study: StudyFolder,
-    settings: Settings,
     output: Output,
     controls: Annotated[Path | None, typer.Option(help="Step maps of the control conditions.")] = None,
     random_weights: Annotated[Path | None, typer.Option(help="Step maps of random weights.")] = None,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
-    """Score every map that has a target, raw and corrected, with baselines. Reads pooling, query_types."""
+    """Score every map that has a target, raw and corrected, with baselines. Reads pooling.heads."""
     with logged(log) as logger:
         from attention_atlas.analysis import step_maps
         from attention_atlas.analysis.grounding_tables import grounding_parts
+        from attention_atlas.declared import read_declared
         from attention_atlas.inputs.study import read_study
         from attention_atlas.store import write_parts
 
-        sections = parse(settings)
-        asked = read_study(study, sections["query_types"], images=()).views
+        heads = read_declared(settings, STEPS["ground"].settings)["pooling"]["heads"]
+        asked = read_study(study, None, images=()).views
         scored: set[str] = set()
         with step_maps.reading(maps, controls, random_weights) as (own, other, random):
-            parts = grounding_parts(own, asked, sections["pooling"]["heads"], other, random)
+            parts = grounding_parts(own, asked, heads, other, random)
             write_parts(noting("sample_id", parts, scored), output)
             mapped = sum(node.sizes["sample"] for node in own.values())
         logger.info("%d samples scored, %d without a target", len(scored), mapped - len(scored))
@@ -242,82 +252,82 @@ def condition_summary(
     focus: Table,
     mass: Table,
     manifest: Annotated[Path, typer.Option(help="The run's manifest.")],
-    settings: Settings,
     output: Output,
     controls: Annotated[Path | None, typer.Option(help="Folder of the controls' samples.parquet and answers.")] = None,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
-    """Answers and maps under each control condition, by query. Reads steps, pooling, bands and statistics."""
+    """Answers and maps under each control condition, by query. Reads statistics."""
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis.condition_summaries import condition_summary as summary
+        from attention_atlas.declared import read_declared
         from attention_atlas.store import write_table
 
-        run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
+        sections = read_declared(settings, STEPS["condition_summary"].settings)
+        run = run_of(manifest, sections, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
         asked, judged = (
-            pd.read_parquet(controls / f"{name}.parquet") if controls else pd.read_parquet(own).iloc[:0]
+            read_table(name, controls / f"{name}.parquet") if controls else read_table(name, own).iloc[:0]
             for name, own in (("samples", samples), ("answers", answers))
         )
-        write_table(summary(run, pd.read_parquet(scores), asked, judged), output)
+        write_table(summary(run, read_table("conditions", scores), asked, judged), output)
         logger.info("wrote %s", output)
 
 
 def conditions(
     maps: Maps,
     study: StudyFolder,
-    settings: Settings,
     output: Output,
     controls: Annotated[
         Path | None, typer.Option(help="Step maps of the controls; none: no controls are made.")
     ] = None,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
-    """Describe each control's map beside that of its source. Reads the sections pooling and query_types."""
+    """Describe each control's map beside that of its source. Reads pooling.heads."""
     with logged(log) as logger:
         from attention_atlas.analysis import conditions as scores
         from attention_atlas.analysis import step_maps
+        from attention_atlas.declared import read_declared
         from attention_atlas.inputs.study import read_study
         from attention_atlas.store import write_table
 
-        sections = parse(settings, "pooling", "query_types")
-        asked = read_study(study, sections["query_types"], images=()).views
+        heads = read_declared(settings, STEPS["conditions"].settings)["pooling"]["heads"]
+        asked = read_study(study, None, images=()).views
         with step_maps.reading(maps, controls) as (own, made):
-            table = scores.condition_scores(own, made, asked, sections["pooling"]["heads"])
+            table = scores.condition_scores(own, made, asked, heads)
             alone = scores.without_source(own, made)
         write_table(table, output)
         logger.info("described controls of %d samples", table["sample_id"].nunique())
-        for condition, count in alone.items():
-            logger.warning("%d maps of condition %s have no map of their source on the same grid", count, condition)
+        for sentence in scores.told(alone):
+            logger.warning("%s", sentence)
 
 
 def heads(
     maps: Annotated[Path, typer.Option(help="The run's step maps (netCDF).")],
     study: StudyFolder,
-    settings: Settings,
     heads: Annotated[Path, typer.Option(help="The chosen heads, a JSON file.")],
     table: Annotated[Path, typer.Option(help="How well each method's heads localise (parquet).")],
     scores: Annotated[Path, typer.Option(help="The AUROC of every head (parquet).")],
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
     """Choose heads that look at the target on the split select, and evaluate them on the images of evaluate.
 
-    Reads the sections heads, query_types and statistics.
+    Reads heads and statistics.
     """
     with logged(log) as logger:
-        import json
-
         from attention_atlas.analysis.head_tables import localising_heads
         from attention_atlas.analysis.step_maps import reading
+        from attention_atlas.declared import read_declared
+        from attention_atlas.files import write_json
         from attention_atlas.inputs.study import read_study
-        from attention_atlas.store import replacing, write_table
+        from attention_atlas.store import write_table
 
-        sections = parse(settings, "heads", "query_types", "statistics")
-        asked = read_study(study, sections["query_types"], images=()).views
+        sections = read_declared(settings, STEPS["heads"].settings)
+        asked = read_study(study, None, images=()).views
         with reading(maps) as (own,):
             chosen, methods, of_heads = localising_heads(own, asked, sections)
-        with replacing(heads) as partial:
-            partial.write_text(json.dumps(chosen, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(heads, chosen)
         write_table(methods, table)
         write_table(of_heads, scores)
         logger.info("%d of %d heads chosen on %d images", len(chosen["heads"]), len(of_heads), chosen["n"])
@@ -334,28 +344,30 @@ def compare(
     maps: Maps,
     study: StudyFolder,
     manifest: Annotated[Path, typer.Option(help="The run's manifest.")],
-    settings: Settings,
     output: Annotated[Path, typer.Option(help="Folder to write the tables into, one parquet file each.")],
     causal: Annotated[Path | None, typer.Option(help="Causal checks of single samples (parquet), if made.")] = None,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
     """Test the declared contrasts and summarise grounding; fails where simulated tests reject too often.
 
-    Reads the sections steps, pooling, bands, statistics, tests, contrasts and query_types.
+    Reads steps.selector, pooling.heads, the bands of layers, statistics, tests, contrasts and query_types.
     """
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis import comparisons, grounding_summaries, shortcut, step_maps, validation
         from attention_atlas.analysis.grounding_tables import read_pooled
         from attention_atlas.analysis.hypothesis_tests import plan_of
+        from attention_atlas.declared import read_declared
         from attention_atlas.inputs.study import read_study
+        from attention_atlas.inputs.used_settings import used_by
         from attention_atlas.store import write_table
 
-        run = run_of(manifest, settings, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
-        asked = read_study(study, run.settings["query_types"], images=()).views
-        scores, controls = read_pooled(grounding), pd.read_parquet(conditions)
-        caused = pd.read_parquet(causal) if causal else None
+        sections = read_declared(settings, STEPS["compare"].settings)
+        asked = read_study(study, sections["query_types"], images=()).views
+        sections = used_by(asked, sections)
+        run = run_of(manifest, sections, samples=samples, tokens=tokens, answers=answers, focus=focus, mass=mass)
+        scores, controls = read_pooled(grounding), read_table("conditions", conditions)
+        caused = read_table("causal_samples", causal) if causal else None
         legs = shortcut.observations(run, asked, controls, scores, caused)
         with step_maps.reading(maps) as (own,):
             tested = comparisons.comparisons(run, scores, own, controls, legs)
@@ -375,29 +387,28 @@ def causal(
     maps: Annotated[Path, typer.Option(help="The run's step maps (netCDF).")],
     samples: Table,
     answers: Table,
-    settings: Settings,
     output: Annotated[Path, typer.Option(help="Folder to write the tables into, one parquet file each.")],
     interventions: Annotated[
         list[Path] | None, typer.Argument(help="The interventions of the run, a file a shard (parquet).")
     ] = None,
     generic: Annotated[Path | None, typer.Option(help="Step maps that hold the generic query's (netCDF).")] = None,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
     """Test whether answers depend on where a model looks, from what perturbed images and attention did to them.
 
-    Reads the sections causal, pooling, statistics and tests.
+    Reads causal, pooling.heads, statistics and tests.
     """
     with logged(log) as logger:
-        import pandas as pd
-
         from attention_atlas.analysis import step_maps
         from attention_atlas.analysis.causal import causal_samples, read_interventions
         from attention_atlas.analysis.causal_tables import causal_tables
+        from attention_atlas.declared import read_declared
         from attention_atlas.store import write_table
 
-        sections = parse(settings, "causal", "pooling", "statistics", "tests")
+        sections = read_declared(settings, STEPS["causal"].settings)
         scores = read_interventions(interventions or [])
-        described, judged = pd.read_parquet(samples), pd.read_parquet(answers)
+        described, judged = read_table("samples", samples), read_table("answers", answers)
         with step_maps.reading(maps, generic) as (own, asked):
             per_sample = causal_samples(scores, own, asked, described, judged, sections)
         write_table(per_sample, output / "causal_samples.parquet")

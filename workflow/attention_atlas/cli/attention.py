@@ -1,6 +1,5 @@
 """Commands of the phase attention: extract shards, list them in a manifest, perturb samples."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -8,12 +7,17 @@ from contextlib import contextmanager
 from enum import StrEnum
 from logging import Logger
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attention_atlas.cli.common import Log, Settings, logged, parse
+from attention_atlas.attention import catalogue
+from attention_atlas.cli.common import MODELS, SETTINGS, Log, Models, Settings, logged, model_entry, used_settings
 from attention_atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from attention_atlas.attention.extraction import ExtractionSettings
+    from attention_atlas.declared import Declared
 
 AskModel = Annotated[
     bool,
@@ -33,6 +37,13 @@ class Asked(StrEnum):
     random_weights = "random_weights"
 
 
+READ = {
+    Asked.study: catalogue.EXTRACTION_SETTINGS,
+    Asked.controls: catalogue.CONTROL_SETTINGS,
+    Asked.random_weights: catalogue.RANDOM_WEIGHTS_SETTINGS,
+}
+
+
 def add_commands(app: typer.Typer) -> None:
     """Register this phase's commands."""
     app.command()(extract)
@@ -43,10 +54,7 @@ def add_commands(app: typer.Typer) -> None:
 def extract(
     study: Annotated[Path, typer.Option(help="Folder of the study, data/<study>.")],
     shard: Annotated[str, typer.Option(help="Number of the shard, three digits.")],
-    shards: Annotated[int, typer.Option(help="Number of shards that the study is divided into.")],
     model: Annotated[str, typer.Option(help="Name of the model.")],
-    model_entry: Annotated[str, typer.Option(help="The model's entry of config/models.yaml, as JSON.")],
-    settings: Settings,
     output: Annotated[Path, typer.Option(help="The shard, a netCDF file.")],
     scratch: Annotated[Path, typer.Option(help="Folder where finished batches outlive an interruption.")] = Path(
         "scratch"
@@ -54,34 +62,56 @@ def extract(
     asked: Annotated[
         Asked, typer.Option(help="The study's own samples, its control conditions, or its samples of random weights.")
     ] = Asked.study,
-    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    models: Models = MODELS,
+    settings: Settings = SETTINGS,
     ask_model: AskModel = True,
     log: Log = None,
 ) -> None:
     """Ask a model the samples of one shard and keep its attention.
 
-    Reads the sections extraction, generation, capture, and for control conditions controls, of the settings.
+    Reads extraction, generation, capture, and for control conditions controls.
     """
     with logged(log) as logger:
         refuse_without_model(ask_model, output)
         from attention_atlas.attention import asking, control_conditions, extraction
-        from attention_atlas.config import Controls, ModelEntry, checked
+        from attention_atlas.config import Controls
+        from attention_atlas.declared import read_declared, typed
+        from attention_atlas.inputs.used_settings import used_by
 
-        sections = parse(settings)
-        wanted = extraction.ExtractionSettings.from_sections(sections)
+        sections = read_declared(settings, READ[asked])
+        shards = sections["shards"]
         if asked is Asked.study:
             samples = asking.own_samples(study, shard, shards)
+            whole = used_settings(settings, READ[asked], samples.study, logger)
+            wanted = extraction_settings(used_by(samples.study.on({row["image"] for row in samples.rows}), whole))
         elif asked is Asked.controls:
-            controls = checked(Controls, sections.get("controls", {}), "settings, controls")
-            samples, wanted = control_conditions.control_samples(study, shard, shards, controls), wanted.plain()
+            samples = control_conditions.control_samples(study, shard, shards, typed(Controls, sections["controls"]))
+            wanted = extraction_settings(sections).plain()
         else:
+            seed = sections["controls"]["seed"]
             samples = control_conditions.samples_of_random_weights(study, shard, shards, seed)
-            wanted = wanted.plain(max_new_tokens=1)  # what random weights say means nothing
+            wanted = extraction_settings(sections).plain(max_new_tokens=1)  # what random weights say means nothing
         title = f"{study.name} x {model}, shard {shard}" + ("" if asked is Asked.study else f", {asked.value}")
         with shown_progress(logger, title) as progress:
-            entry = checked(ModelEntry, parse(model_entry), f"model {model!r}")
+            entry = model_entry(models, model)
             told = extraction.extract(samples, model, entry, wanted, scratch, output, progress)
-        logger.info("%s", json.dumps(told))
+        logger.info(
+            "%d samples of %d images in %.1f s, %.1f samples/s; loading the model took %.1f s",
+            *(told[name] for name in ("samples", "images", "extraction_s", "samples_per_s", "model_load_s")),
+        )
+
+
+def extraction_settings(sections: "Declared") -> "ExtractionSettings":
+    """Return the declared settings of an extraction as their types."""
+    from attention_atlas.attention.extraction import ExtractionSettings
+    from attention_atlas.config import Capture, Extraction, Generation
+    from attention_atlas.declared import typed
+
+    return ExtractionSettings(
+        typed(Extraction, sections["extraction"]),
+        typed(Generation, sections["generation"]),
+        typed(Capture, sections["capture"]),
+    )
 
 
 def manifest(
@@ -101,35 +131,39 @@ def intervene(
     shard_maps: Annotated[Path, typer.Option(help="The shard whose samples are perturbed, a netCDF file.")],
     step_maps: Annotated[Path, typer.Option(help="The run's maps at the selected step, a netCDF file.")],
     model: Annotated[str, typer.Option(help="Name of the model.")],
-    model_entry: Annotated[str, typer.Option(help="The model's entry of config/models.yaml, as JSON.")],
-    settings: Settings,
     output: Annotated[Path, typer.Option(help="The table to write (parquet).")],
+    models: Models = MODELS,
+    settings: Settings = SETTINGS,
     ask_model: AskModel = True,
     log: Log = None,
 ) -> None:
     """Score a shard's generated tokens again with image or attention perturbed: one sample an image, or those named.
 
-    Reads the sections causal, extraction, pooling, bands and query_types of the settings.
+    Reads causal, pooling.heads, the bands of layers, and batch_size, system_prompt and threads of extraction.
     """
     with logged(log) as logger:
         refuse_without_model(ask_model, output)
         from attention_atlas.analysis import causal_subjects
         from attention_atlas.analysis.step_maps import reading
         from attention_atlas.attention.interventions import intervene_shard, with_unmapped
-        from attention_atlas.config import Causal, Extraction, ModelEntry, checked
+        from attention_atlas.config import Causal, Extraction
+        from attention_atlas.declared import declared, typed
         from attention_atlas.inputs.causal_samples import causal_samples
         from attention_atlas.inputs.study import read_study
         from attention_atlas.inputs.views import all_images
         from attention_atlas.store import write_table
 
-        sections = parse(settings, "causal", "extraction", "pooling", "bands", "query_types")
-        causal = checked(Causal, sections["causal"], "settings, causal")
-        asked = read_study(study, sections["query_types"], images=())
+        asked = read_study(study, None, images=())
+        every = used_settings(settings, catalogue.INTERVENTION_SETTINGS, asked, logger)
+        sections = declared(every, catalogue.intervention_settings(every["causal"]))
+        causal = typed(Causal, sections["causal"])
         tokens = causal_subjects.generated_tokens(shard_maps)
         wanted = [name for name in causal_samples(asked, causal) if name in tokens]
         with reading(step_maps) as (maps,):
-            subjects = causal_subjects.subjects(asked, tokens, maps, wanted, sections["pooling"]["heads"])
-            layers = causal_subjects.window(maps, causal.layers, sections["bands"])
+            how = sections["pooling"]["heads"] if "deletion" in causal.checks else "max"
+            subjects = causal_subjects.subjects(asked, tokens, maps, wanted, how)
+            band = causal.layers if "knockout" in causal.checks else "all"
+            layers = causal_subjects.window(maps, band, sections["bands"] if band != "all" else {})
         images = all_images(asked.samples[asked.samples["sample_id"].isin(list(tokens))]["image"])
         logger.info("%d samples to perturb, the shard has %d images", len(subjects), len(images))
         without = sorted(set(wanted) - {subject.sample_id for subject in subjects})
@@ -140,8 +174,8 @@ def intervene(
                 asked,
                 subjects,
                 model,
-                checked(ModelEntry, parse(model_entry), f"model {model!r}"),
-                checked(Extraction, sections["extraction"], "settings, extraction"),
+                model_entry(models, model),
+                typed(Extraction, sections["extraction"]),
                 causal,
                 layers,
                 progress,

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attention_atlas.cli.common import Log, logged, parse
+from attention_atlas.cli.common import MODELS, SETTINGS, Log, Models, logged
 
 if TYPE_CHECKING:
+    from attention_atlas.config import Settings as AllSettings
     from attention_atlas.inputs.importing import ImportedStudy
+    from attention_atlas.inputs.study import Study
 
 study_app = typer.Typer(help="Write the tables of a demo study.", no_args_is_help=True)
 settings_app = typer.Typer(help="Files made from the types of the settings.", no_args_is_help=True)
@@ -21,8 +23,9 @@ Images = Annotated[Path, typer.Option(help="Folder of the images.")]
 Output = Annotated[Path, typer.Option(help="Folder of the study that is made, data/<study>.")]
 Link = Annotated[bool, typer.Option("--link/--copy", help="Hard-link the images instead of copying them.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace a study that is there.")]
-Config = Annotated[Path, typer.Option(help="The settings, whose query types the samples may have.")]
-CONFIG = Path("config/config.yaml")
+Settings = Annotated[
+    Path, typer.Option("--settings", "--config", help="The settings, whose query types the samples may have.")
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -47,6 +50,19 @@ def shapes(
         logger.info("wrote %s and %s", output / "samples.csv", output / "objects.csv")
 
 
+@study_app.command()
+def first_look(
+    output: Annotated[Path, typer.Argument(help="Folder to compute in; it may be there from the last time.")],
+    log: Log = None,
+) -> None:
+    """Write a folder with sixteen scenes and settings without what takes long, for `snakemake --directory`."""
+    from attention_atlas.inputs.first_look import write_first_look
+
+    with logged(log) as logger:
+        write_first_look(output)
+        logger.info("wrote %s: `snakemake --cores all --directory %s` computes it", output, output)
+
+
 @study_app.callback()
 def study() -> None:
     """Write the tables of a demo study."""
@@ -63,19 +79,23 @@ def draw(folder: Folder, log: Log = None) -> None:
 
 def validate(
     folder: Folder,
-    config: Config = CONFIG,
-    settings: Annotated[str | None, typer.Option(help="The section query_types, as JSON, instead of --config.")] = None,
+    settings: Settings = SETTINGS,
+    models: Models = MODELS,
     output: Annotated[Path | None, typer.Option(help="What was found in order, a JSON file.")] = None,
     log: Log = None,
 ) -> None:
-    """Check a study: every row, every image, every mask."""
+    """Check a study: every row, image and mask, and what the settings name of it and want of its models."""
     with logged(log) as logger:
         from attention_atlas.config import load_settings
+        from attention_atlas.declared import as_values
         from attention_atlas.inputs.study import read_study, write_inventory
         from attention_atlas.inputs.views import all_images, of_one_image
 
-        sections = parse(settings) if settings else load_settings(config).model_dump(mode="json")
-        study = read_study(folder, sections["query_types"])
+        wanted = load_settings(settings)
+        study = read_study(folder, as_values(wanted)["query_types"])
+        for doubt in study.doubts:
+            logger.warning("%s", doubt)
+        check_against(wanted, models, study, logger)
         logger.info(
             "%s is in order: %d samples of %d images, %d objects",
             folder,
@@ -94,6 +114,27 @@ def validate(
             write_inventory(study, output)
 
 
+def check_against(settings: "AllSettings", models_yaml: Path, study: "Study", logger: logging.Logger) -> None:
+    """Refuse what the settings want of a study, and its models cannot do; tell of contrasts that it cannot make."""
+    from attention_atlas import preflight
+    from attention_atlas.config import effective_entry, load_models
+
+    own = [run for run in settings.runs if run.study == study.name]
+    models = load_models(models_yaml) if own else {}
+    entries = {(run.study, run.folder): effective_entry(run, models) for run in own}
+    preflight.check(settings, {study.name: study}, entries, {run.study for run in settings.runs})
+    silent = preflight.never_answered(settings, study)
+    if silent:
+        logger.warning(
+            "query_types: %s: no answers are named, so no answer is found, and under steps.selector `answer` these "
+            "samples have no map in tables and figures; name answers, or choose another selector",
+            ", ".join(silent),
+        )
+    lacking = list(preflight.without_verdict(settings, study))
+    if lacking:
+        logger.info("%d declared contrasts are left without a verdict: %s", len(lacking), "; ".join(lacking))
+
+
 def boxes(
     folder: Folder,
     output: Annotated[Path, typer.Option(help="The sheet: .png, .jpg or .pdf.")],
@@ -105,13 +146,16 @@ def boxes(
     """Draw the images of a study with the boxes of their objects, to check boxes by eye."""
     with logged(log) as logger:
         from attention_atlas.inputs.study import read_study
+        from attention_atlas.inputs.views import all_images
         from attention_atlas.paper.boxes import draw
+        from attention_atlas.paper.style import save_sheet
 
         study = read_study(folder, None)
-        there = sorted({*study.samples["image"], *study.objects["image"]})
+        for doubt in study.doubts:
+            logger.warning("%s", doubt)
+        there = sorted(all_images([*study.samples["image"], *study.objects["image"]]))
         chosen = known_images(images, there, folder) if images else there[:most_images]
-        output.parent.mkdir(parents=True, exist_ok=True)
-        draw(study, chosen).savefig(output, dpi=dpi)
+        save_sheet(draw(study, chosen), output, dpi)
         logger.info("wrote %s: %d of %d images", output, len(chosen), len(there))
 
 
@@ -137,18 +181,18 @@ def coco(
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out images that are not there.")] = False,
     link: Link = False,
     overwrite: Overwrite = False,
-    config: Config = CONFIG,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
     """Make a study of COCO annotations: their boxes, masks, and the questions of templates."""
     with logged(log) as logger:
-        from attention_atlas.config import load_settings
+        from attention_atlas.declared import read_declared
         from attention_atlas.inputs.coco import Choice, import_coco
         from attention_atlas.inputs.importing import refuse_existing
         from attention_atlas.inputs.query_templates import read_templates
 
         refuse_existing(output, overwrite)
-        query_types = load_settings(config).model_dump(mode="json")["query_types"]
+        query_types = read_declared(settings, ("query_types",))["query_types"]
         choice = Choice(most_images, seed, keep_crowds, skip_missing)
         made = import_coco(annotations, images, read_templates(queries), query_types, output, choice)
         finish_import(made, images, output, link, overwrite, query_types, logger)
@@ -162,21 +206,30 @@ def table(
     columns: Annotated[
         str, typer.Option(help="The table's column of each of ours, as in query=question,image=file.")
     ] = "",
+    split: Annotated[
+        bool, typer.Option("--split", help="Divide the images into the splits select and evaluate, drawn by --seed.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of --split.")] = 0,
     link: Link = False,
     overwrite: Overwrite = False,
-    config: Config = CONFIG,
+    settings: Settings = SETTINGS,
     log: Log = None,
 ) -> None:
     """Make a study of a table of questions, its columns called as you like."""
     with logged(log) as logger:
-        from attention_atlas.config import load_settings
-        from attention_atlas.inputs.importing import refuse_existing
+        from dataclasses import replace
+
+        from attention_atlas.declared import read_declared
+        from attention_atlas.inputs.importing import divided_by_image, refuse_existing
         from attention_atlas.inputs.question_tables import import_table, parse_columns
 
         refuse_existing(output, overwrite)
-        query_types = load_settings(config).model_dump(mode="json")["query_types"]
+        query_types = read_declared(settings, ("query_types",))["query_types"]
         made = import_table(questions, images, parse_columns(columns), query_types)
-        finish_import(made, images, output, link, overwrite, query_types, logger)
+        if split:
+            made = replace(made, samples=divided_by_image(made.samples, seed))
+        hint = "" if split else "; --split divides the images"
+        finish_import(made, images, output, link, overwrite, query_types, logger, hint)
 
 
 def finish_import(
@@ -187,9 +240,13 @@ def finish_import(
     overwrite: bool,
     query_types: Mapping[str, Any],
     logger: logging.Logger,
+    hint: str = "",
 ) -> None:
-    """Write an imported study, read it back with every check, and tell what it has and what was left out."""
-    from attention_atlas.inputs.importing import in_words, write_imported
+    """Write an imported study, read it back with every check, and tell what it has and what was left out.
+
+    `hint` says what to do where a split has no images.
+    """
+    from attention_atlas.inputs.importing import in_words, lacking_splits, write_imported
     from attention_atlas.inputs.study import read_study
     from attention_atlas.inputs.views import all_images
 
@@ -197,6 +254,11 @@ def finish_import(
     study = read_study(output, query_types)
     for line in in_words(made.told):
         logger.info("%s", line)
+    for doubt in (*made.doubts, *study.doubts):
+        logger.warning("%s", doubt)
+    lacking = lacking_splits(study.samples)
+    if lacking:
+        logger.warning("%s%s", lacking, hint)
     num_images = len(all_images(study.samples["image"]))
     logger.info(
         "wrote %s: %d samples of %d images, %d objects", output, len(study.samples), num_images, len(study.objects)

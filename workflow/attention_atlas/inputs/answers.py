@@ -1,13 +1,31 @@
 """Answers in generated text: where they stand, which tokens hold them, and whether they are right."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pandas as pd
 
+from attention_atlas.errors import nearest
+from attention_atlas.folding import BETWEEN_WORDS, UNSEEN, Folded, fold, spelling_key
+from attention_atlas.inputs.phrasing import (
+    NO_WORDS,
+    NUMBER_WORDS,
+    boundaries,
+    in_longer_number,
+    is_denied,
+    is_interjected,
+    is_no_denial,
+    linked,
+)
+
 NOT_APPLICABLE = -1
+HAN_NUMERALS = re.compile("[〇零一二三四五六七八九十百千两兩]+")
+# How spreadsheets, JSON and numpy write what a vocabulary calls 1, yes and no.
+WHOLE_NUMBER = re.compile(r"[+-]?\d{1,15}(?:\.0*)?(?:e\+?\d{1,2})?")
+NUMBER_LIKE = re.compile(r"[+-]?[\d.,]+(?:e[+-]?\d+)?")
+BOOLEANS = {"true": "yes", "false": "no"}
 
 
 @dataclass(frozen=True)
@@ -19,42 +37,145 @@ class Match:
     end: int
 
 
-def normalise(text: str) -> str:
-    """Lower case, compatibility forms unified; the length is kept, so that positions still point into the text."""
-    return "".join(plain if len(plain := unicodedata.normalize("NFKC", c).casefold()) == 1 else c for c in text)
+@dataclass(frozen=True)
+class Vocabulary:
+    """The spellings of answers: the answer of each by its key, and the expression that finds them."""
+
+    answers: dict[str, str]
+    keys: tuple[str, ...]
+    expression: re.Pattern[str]
+    numbers: frozenset[str]
+
+    @property
+    def has_no(self) -> bool:
+        """Whether "no" is an answer here, so that it denies nothing."""
+        return "no" in self.answers
 
 
-def spelling_key(spelling: str) -> str:
-    """A spelling as it is looked up: normalised, its words one space apart."""
-    return " ".join(normalise(spelling).split())
+@dataclass(frozen=True)
+class Candidate:
+    """A spelling in a folded text, at [start, end)."""
+
+    key: str
+    start: int
+    end: int
 
 
 def find_answer(text: str, answers: Mapping[str, Iterable[str]]) -> Match | None:
-    """The first answer of a vocabulary in a text, whole words only, the longest spelling where several start together.
+    """The first answer of a vocabulary that a text gives, the longest spelling where several start together.
 
-    `answers` maps each canonical answer to its other spellings; words of a spelling may be apart by any white space.
+    `answers` maps each canonical answer to its other spellings. Whole words alone, where the script parts words; no
+    part of a longer number; nothing that the text denies ("not red but blue"); of "No, there are 3." the number.
     """
-    spellings = {
-        key: answer
-        for answer, others in answers.items()
-        for spelling in (answer, *others)
-        if (key := spelling_key(spelling))
+    known = vocabulary(answers)
+    folded = fold(text)
+    found = given_answer(folded, known)
+    return None if found is None else Match(known.answers[found.key], *folded.place(found.start, found.end))
+
+
+def vocabulary(answers: Mapping[str, Iterable[str]]) -> Vocabulary:
+    """The vocabulary that a mapping of answers to their other spellings is."""
+    return compiled(tuple((answer, tuple(others)) for answer, others in answers.items()))
+
+
+@lru_cache(maxsize=256)
+def compiled(answers: tuple[tuple[str, tuple[str, ...]], ...]) -> Vocabulary:
+    """A vocabulary ready to search for; made once, as every sample of a type has the same."""
+    by_key = {
+        key: answer for answer, others in answers for spelling in (answer, *others) if (key := spelling_key(spelling))
     }
-    longest_first = sorted(spellings, key=len, reverse=True)
-    alternatives = "|".join(r"\s+".join(map(re.escape, spelling.split())) for spelling in longest_first)
-    found = re.search(rf"(?<!\w)(?<!\d[.,])(?:{alternatives})(?!\w|[.,]\d)", normalise(text)) if alternatives else None
-    if found is None:
+    keys = tuple(sorted(by_key, key=len, reverse=True))
+    before, after = boundaries()
+    alternatives = "|".join(f"(?P<s{number}>{pattern(key)})" for number, key in enumerate(keys))
+    expression = re.compile(f"{before}(?:{alternatives}){after}" if keys else "(?!)")
+    numeric = {answer for key, answer in by_key.items() if is_number(key)}
+    return Vocabulary(by_key, keys, expression, frozenset(key for key in keys if by_key[key] in numeric))
+
+
+def pattern(key: str) -> str:
+    """The expression of a spelling; its words may be apart by white space, hyphens and marks of Markdown."""
+    words = (f"{UNSEEN}*".join(map(re.escape, word)) for word in key.split(" "))
+    return f"[{BETWEEN_WORDS}{UNSEEN}]+".join(words)
+
+
+def is_number(key: str) -> bool:
+    """Whether a spelling is a number, in digits or words."""
+    return key.isdigit() or HAN_NUMERALS.fullmatch(key) is not None or set(key.split()) <= NUMBER_WORDS
+
+
+def given_answer(folded: Folded, known: Vocabulary) -> Candidate | None:
+    """The candidate that is the answer of a text."""
+    left = not_denied(folded.text, candidates(folded.text, known), known.has_no)
+    if not left:
         return None
-    return Match(spellings[spelling_key(found.group())], found.start(), found.end())
+    first = left[0]
+    if first.key in NO_WORDS and first.key in known.numbers and is_interjected(folded.text, first.end):
+        return next((one for one in left if one.key in known.numbers and one.key not in NO_WORDS), first)
+    return first
+
+
+def candidates(text: str, known: Vocabulary) -> list[Candidate]:
+    """The spellings in a folded text that are no part of a longer word or number."""
+    found = []
+    for match in known.expression.finditer(text):
+        key = known.keys[int(str(match.lastgroup)[1:])]
+        found.append(Candidate(key, match.start(), match.end()))
+    neighbours = zip([None, *found], found, [*found[1:], None], strict=False)
+    return [one for before, one, after in neighbours if stands_alone(text, before, one, after, known)]
+
+
+def stands_alone(
+    text: str, before: Candidate | None, one: Candidate, after: Candidate | None, known: Vocabulary
+) -> bool:
+    """Whether a candidate between two others, if there are any, is more than a part of another word or number."""
+    if one.key in NO_WORDS:
+        return not is_no_denial(text, one.end)
+    if one.key not in known.numbers:
+        return True
+    touching = [before is not None and before.end == one.start and is_counted(before, known)]
+    touching += [after is not None and after.start == one.end and is_counted(after, known)]
+    return not any(touching) and not in_longer_number(text, one.start, one.end)
+
+
+def is_counted(candidate: Candidate, known: Vocabulary) -> bool:
+    """Whether a candidate is a number, and not "no" for none."""
+    return candidate.key in known.numbers and candidate.key not in NO_WORDS
+
+
+def not_denied(text: str, found: Sequence[Candidate], no_is_an_answer: bool) -> list[Candidate]:
+    """The candidates without those that the text says not to be the answer."""
+    left, place = [], 0
+    while place < len(found):
+        one = found[place]
+        previous = found[place - 1].end if place else 0
+        if one.key in NO_WORDS or not is_denied(text, one.start, one.end, previous, no_is_an_answer):
+            left.append(one)
+            place += 1
+            continue
+        gaps = ((found[n].end, found[n + 1].start) for n in range(place, len(found) - 1))
+        place += 1 + linked(text, gaps)
+    return left
 
 
 def canonical(answer: str, answers: Mapping[str, Iterable[str]]) -> str | None:
-    """The canonical name of an expected answer, None where the vocabulary does not have it."""
-    wanted = spelling_key(answer)
-    for name, others in answers.items():
-        if wanted in {spelling_key(spelling) for spelling in (name, *others)}:
-            return name
-    return None
+    """The canonical name of an expected answer, None where the vocabulary does not have it.
+
+    1.0 is 1, and true is yes, where the vocabulary has no such spelling itself.
+    """
+    known, key = vocabulary(answers).answers, spelling_key(answer)
+    if key not in known and WHOLE_NUMBER.fullmatch(key):
+        return known.get(str(int(float(key))))
+    return known.get(key) or known.get(BOOLEANS.get(key, ""))
+
+
+def nearest_answer(answer: str, answers: Mapping[str, Iterable[str]]) -> str:
+    """The hint at what an answer that the vocabulary lacks could mean; of a number the answers there are.
+
+    A number with a digit in common is another number, not a slip of the pen.
+    """
+    if NUMBER_LIKE.fullmatch(spelling_key(answer)):
+        return nearest("", list(answers))
+    return nearest(answer, list(answers))
 
 
 def answer_span(token_texts: Sequence[str], start: int, end: int) -> tuple[int, int]:

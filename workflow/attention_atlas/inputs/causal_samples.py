@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attention_atlas.config import Causal
-from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.study import Study, records
 from attention_atlas.inputs.views import of_one_image
 
@@ -31,15 +31,18 @@ class Subject:
 
 
 def causal_samples(study: Study, causal: Causal) -> list[str]:
-    """The ids of the samples to perturb: those that the settings name, or one an image.
+    """The ids of the samples to perturb: those of the study that the settings name, or one an image.
 
     Image by image, in an order that a hash of their names draws, the query type with targets that was chosen least so
     far, and of its queries the one chosen least (of equal ones the first by name): a design that repeats from image to
     image cannot fall in step with the turns. Images without a targeted sample have none, controls (rows with a
-    condition) are left out. Raises AtlasError for ids that the study does not have.
+    condition) are left out. The settings may name samples of other studies too; a study that has none of those named
+    has one an image.
     """
-    if causal.samples:
-        return named_samples(study, causal.samples)
+    known = set(study.samples["sample_id"])
+    named = [name for name in dict.fromkeys(causal.samples) if name in known]
+    if named:
+        return refused_several(study, named)
     samples = of_one_image(study.samples[study.samples["condition"] == ""])
     targeted = samples[samples["target_object"] != ""].sort_values(["query_type", "query_id"], kind="stable")
     by_image: dict[str, list[Mapping[str, str]]] = {}
@@ -55,17 +58,13 @@ def drawn(image: str) -> bytes:
     return hashlib.sha256(image.encode()).digest()
 
 
-def named_samples(study: Study, names: tuple[str, ...]) -> list[str]:
-    """The samples that the settings name; each must be one of the study's."""
-    known = study.samples["sample_id"].tolist()
+def refused_several(study: Study, names: list[str]) -> list[str]:
+    """The samples that the settings name; none may be about several images."""
     single = set(of_one_image(study.samples)["sample_id"])
     for name in names:
-        if name not in known:
-            hint = nearest(name, known)[:200]
-            raise AtlasError(f"causal.samples: {name!r} is not in {study.folder / 'samples.csv'}.{hint}")
         if name not in single:
             raise AtlasError(f"causal.samples: {name!r} is about several images; name samples of one image alone")
-    return list(dict.fromkeys(names))
+    return names
 
 
 def least_chosen(rows: Iterable[Mapping[str, str]], chosen: Counter[tuple[str, ...]]) -> str:

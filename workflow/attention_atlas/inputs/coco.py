@@ -1,30 +1,55 @@
 """Annotations in the COCO format as an imported study (https://cocodataset.org/#format-data)."""
 
 import io
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from random import Random
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
-from pydantic import ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PlainValidator,
+    ValidationError,
+)
 
-from attention_atlas.config import Section, describe
+from attention_atlas.config import Section, describe, told_once
 from attention_atlas.errors import AtlasError
-from attention_atlas.inputs.importing import ImportedStudy, Row, check_rows, in_words, refuse, safe_names, sizes_of
-from attention_atlas.inputs.query_templates import AnnotatedImage, AnnotatedObject, Template, ask, check_templates
+from attention_atlas.inputs.box_units import FRACTIONS, MOST_FRACTION, ROUNDING, Box, are_fractions, is_under_a_pixel
+from attention_atlas.inputs.files import composed, has_half_a_character, is_missing, located, name_problem
+from attention_atlas.inputs.importing import (
+    HALVES,
+    ImportedStudy,
+    Row,
+    check_rows,
+    in_words,
+    refuse,
+    safe_names,
+    sizes_of,
+)
+from attention_atlas.inputs.query_templates import (
+    AnnotatedImage,
+    AnnotatedObject,
+    Label,
+    Template,
+    ask,
+    check_templates,
+    plain_label,
+)
 from attention_atlas.inputs.segmentations import mask_of
 from attention_atlas.inputs.study import BOX
+from attention_atlas.reading import parse_json, read_text
 
-SPLITS = ("select", "evaluate")
+MOST_OUTSIDE = 0.1  # of all boxes: some datasets draw a few beyond the edge
 COLOUR_NAMES = ("colour", "color")
-ROUNDING = 1e-3  # px; boxes are written with two decimals, their edges are sums
-Box = tuple[float, float, float, float]
 
 
 class Record(Section):
@@ -33,10 +58,35 @@ class Record(Section):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+def id_of(value: Any) -> int | str:
+    """A number or a text; one message for both."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        raise ValueError(f"must be a whole number or a text, not {value!r}")
+    return value
+
+
+def or_else(default: Any) -> BeforeValidator:
+    """What null, or an empty list, stands for."""
+    return BeforeValidator(lambda value: default if value is None or value == [] else value)
+
+
+def readable_colours(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Attributes whose colours are text that a table can hold."""
+    for name in COLOUR_NAMES:
+        if has_half_a_character(str(attributes.get(name))):
+            raise ValueError(f"{name} {attributes[name]!a} holds half of a character (a lone surrogate)")
+    return attributes
+
+
+Id = Annotated[int | str, PlainValidator(id_of)]
+
+
 class Picture(Record):
     """An entry of `images`."""
 
-    id: int | str
+    id: Id
     file_name: str = Field(min_length=1)
     width: int = Field(ge=1)
     height: int = Field(ge=1)
@@ -45,21 +95,21 @@ class Picture(Record):
 class Category(Record):
     """An entry of `categories`."""
 
-    id: int | str
-    name: str = Field(min_length=1)
+    id: Id
+    name: Label = Field(min_length=1)
 
 
 class Annotation(Record):
-    """An entry of `annotations`; the box is x, y, width, height."""
+    """An entry of `annotations`; the box is x, y, width, height. What is null is not given."""
 
-    id: int | str = ""
-    image_id: int | str
-    category_id: int | str
-    bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
-    iscrowd: bool = False
+    id: Annotated[Id, or_else("")] = ""
+    image_id: Id
+    category_id: Id
+    bbox: Annotated[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None, or_else(None)] = None
+    iscrowd: Annotated[bool, or_else(False)] = False
     area: float | None = None
     segmentation: Any = None
-    attributes: dict[str, Any] = Field(default_factory=dict)
+    attributes: Annotated[dict[str, Any], or_else({}), AfterValidator(readable_colours)] = Field(default_factory=dict)
 
 
 class Coco(Record):
@@ -109,50 +159,82 @@ def import_coco(
     `output` is where it is to go, for errors. The same arguments give the same study. Raises AtlasError listing every
     problem.
     """
-    coco = read_coco(annotations)
+    coco, changed = read_coco(annotations)
     refuse(list(check_templates(templates, query_types, coco.labels)))
-    asked, told = ask_images(coco, images, templates, query_types, choice)
+    asked, left_out = ask_images(coco, images, templates, query_types, choice)
+    told = changed + left_out
     if not asked:
-        raise AtlasError(f"{annotations}: no query fits any image ({'; '.join(in_words(told))})")
+        why = "; ".join([*in_words(told), *doubts_about_edges(coco)])
+        raise AtlasError(f"{annotations}: no query fits any image ({why})")
     ids = image_ids(coco)
+    refuse(size_problems(images, asked), annotations)  # before masks of a size that no image has fill the memory
     masks, mask_problems = masks_of(asked, ids, told)
-    refuse([*size_problems(images, asked), *mask_problems], annotations)
+    refuse(mask_problems, annotations)
     samples = with_lines(sample_rows(asked, ids, safe_names(coco.labels)))
     objects = with_lines(object_rows(asked, ids, masks))
     sizes = {one.picture.file_name: (one.picture.width, one.picture.height) for one in asked}
     refuse(check_rows(output / "samples.csv", output / "objects.csv", samples, objects, query_types, sizes))
-    return ImportedStudy(samples, objects, masks, told)
+    return ImportedStudy(samples, objects, masks, told, tuple(doubts_about_edges(coco)))
 
 
-def read_coco(path: Path) -> Coco:
-    """A COCO file of boxes, every problem listed."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise AtlasError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise AtlasError(f"{path}: is not JSON ({error})") from None
+def read_coco(path: Path) -> tuple[Coco, Counter[str]]:
+    """A COCO file of boxes, every problem listed, and what was changed in reading it."""
+    content = parse_json(read_text(path), path)
     if not isinstance(content, dict):
-        raise AtlasError(f"{path}: must hold a mapping with images, annotations and categories; it holds a list")
+        raise AtlasError(
+            f"{path}: must hold a mapping with images, annotations and categories; it holds {type(content).__name__}"
+        )
     try:
         coco = Coco.model_validate(content)
     except ValidationError as error:
-        refuse([describe(Coco, problem) for problem in error.errors(include_url=False)], path)
+        problems = filter(told_once, error.errors(include_url=False))
+        refuse([describe(Coco, problem) for problem in problems], path)
         raise
-    refuse([*repeated(coco), *unknown_references(coco)], path)
-    return coco
+    told = Counter({"category names read without needless spaces": needless_spaces(content["categories"])})
+    coco = read_once(coco, told)
+    refuse([*repeated(coco), *alike(coco.labels), *unknown_references(coco), *unit_problems(coco)], path)
+    told["categories of the name of another: read as one"] = len(coco.categories) - len(coco.labels)
+    return coco, +told
+
+
+def needless_spaces(categories: Sequence[Mapping[str, Any]]) -> int:
+    """How many names of categories are written with spaces around them or doubled in them."""
+    return sum(composed(category["name"]) != plain_label(category["name"]) for category in categories)
+
+
+def read_once(coco: Coco, told: Counter[str]) -> Coco:
+    """The file without entries that are the same as an earlier one of their id, which are counted."""
+    parts: dict[str, tuple[Any, ...]] = {}
+    for what in ("images", "categories", "annotations"):
+        first: dict[int | str, Any] = {}
+        entries = getattr(coco, what)
+        parts[what] = tuple(
+            one for one in entries if one.id == "" or first.setdefault(one.id, one) is one or one != first[one.id]
+        )
+        told[f"{what} that stand twice: read once"] = len(entries) - len(parts[what])
+    return coco.model_copy(update=parts)
 
 
 def repeated(coco: Coco) -> Iterator[str]:
     """Ids and files that occur more than once."""
     for what, names in (
         ("image id", [picture.id for picture in coco.images]),
-        ("file_name", [picture.file_name for picture in coco.images]),
+        ("file_name", [composed(str(PurePosixPath(picture.file_name))) for picture in coco.images]),
         ("category id", [category.id for category in coco.categories]),
+        ("annotation id", [annotation.id for annotation in coco.annotations if annotation.id != ""]),
     ):
         for name, count in Counter(names).items():
             if count > 1:
-                yield f"{what} {name!r} occurs {count} times"
+                yield f"{what} {name!r} occurs {count} times, with different entries; keep the right one"
+
+
+def alike(labels: Sequence[str]) -> Iterator[str]:
+    """Names of categories that differ in case alone: their objects would be counted apart."""
+    first: dict[str, str] = {}
+    for label in labels:
+        other = first.setdefault(label.casefold(), label)
+        if other != label:
+            yield f"categories {other!r} and {label!r} differ in case alone; give them one name"
 
 
 def unknown_references(coco: Coco) -> Iterator[str]:
@@ -165,11 +247,26 @@ def unknown_references(coco: Coco) -> Iterator[str]:
             yield f"annotations.{number}: category_id {annotation.category_id!r} is no id of categories"
 
 
+def unit_problems(coco: Coco) -> Iterator[str]:
+    """Boxes that are fractions of the sides of their image."""
+    pictures = {picture.id: picture for picture in coco.images}
+    for annotation in coco.annotations:
+        picture = pictures.get(annotation.image_id)
+        if annotation.bbox is None or picture is None or min(picture.width, picture.height) == 1:
+            continue
+        has_area = min(annotation.bbox[2:]) > 0
+        if has_area and (are_fractions(annotation.bbox) or max(edges(annotation.bbox)) <= MOST_FRACTION):
+            yield (
+                f"annotation {annotation.id!r} of {picture.file_name!r}: bbox {list(annotation.bbox)} is smaller than "
+                f"a pixel, or ends at the first; COCO's bbox is x, y, width, height in pixels, {FRACTIONS}"
+            )
+
+
 def ask_images(
     coco: Coco, images: Path, templates: Sequence[Template], query_types: Mapping[str, Any], choice: Choice
 ) -> tuple[list[AskedImage], Counter[str]]:
     """The images that get questions, in the order of the file, and what was left out."""
-    there = [picture for picture in coco.images if not choice.skip_missing or (images / picture.file_name).is_file()]
+    there = [one for one in coco.images if not (choice.skip_missing and is_absent(images, one.file_name))]
     told = Counter({"images left out: not in the folder": len(coco.images) - len(there)})
     annotations: dict[int | str, list[Annotation]] = {picture.id: [] for picture in there}
     for annotation in coco.annotations:
@@ -223,20 +320,35 @@ def annotated_image(
     uncounted, incomplete = set(), set()
     told: Counter[str] = Counter()
     for annotation in annotations:
-        label, box = names[annotation.category_id], clipped(annotation.bbox, picture)
-        has_area = box[0] < box[2] and box[1] < box[3]
-        left_out = annotation.iscrowd and not keep_crowds
-        if annotation.iscrowd or not has_area:
+        label = names[annotation.category_id]
+        reason = "crowds" if annotation.iscrowd and not keep_crowds else why_no_box(annotation.bbox, picture)
+        if annotation.iscrowd or reason:
             uncounted.add(label)
-        if left_out or not has_area:
+        if reason or annotation.bbox is None:
             incomplete.add(label)
-            told[f"boxes left out: {'crowds' if left_out else 'no area inside their image'}"] += 1
+            told[f"boxes left out: {reason}"] += 1
             continue
+        box = clipped(annotation.bbox, picture)
         told["boxes clipped to their image"] += was_clipped(annotation.bbox, box)
         one = AnnotatedObject(f"object_{len(objects)}", label, colour_of(annotation), box, annotation.iscrowd)
         objects.append(one)
         kept[one.object_id] = annotation
     return AnnotatedImage(picture.file_name, tuple(objects), frozenset(uncounted), frozenset(incomplete)), kept, told
+
+
+def is_absent(images: Path, name: str) -> bool:
+    """Whether a name is one of a file that is not in the folder, nor a link to it."""
+    return not name_problem(images, name) and is_missing(located(images, name))
+
+
+def why_no_box(bbox: Box | None, picture: Picture) -> str:
+    """Why an annotation has no box that an object can have, empty where it has one."""
+    if bbox is None:
+        return "not given"
+    box = clipped(bbox, picture)
+    if not (box[0] < box[2] and box[1] < box[3]):
+        return "no area inside their image"
+    return "smaller than a pixel" if is_under_a_pixel(*box) and (picture.width, picture.height) != (1, 1) else ""
 
 
 def edges(bbox: Box) -> Box:
@@ -254,6 +366,18 @@ def clipped(bbox: Box, picture: Picture) -> Box:
 def was_clipped(bbox: Box, box: Box) -> bool:
     """Whether clipping changed a box by more than rounding."""
     return any(not math.isclose(a, b, abs_tol=ROUNDING, rel_tol=0) for a, b in zip(edges(bbox), box, strict=True))
+
+
+def doubts_about_edges(coco: Coco) -> Iterator[str]:
+    """Say so where boxes seem not to be x, y, width, height in pixels, which COCO's are."""
+    pictures = {picture.id: (picture.width, picture.height) for picture in coco.images}
+    boxes = [(*pictures[one.image_id], *one.bbox) for one in coco.annotations if one.bbox]
+    outside = sum(min(x, y) < -1 or x + w > width + 1 or y + h > height + 1 for width, height, x, y, w, h in boxes)
+    told = f"{outside} of {len(boxes)} boxes reach more than a pixel outside their image as COCO's x, y, width, height"
+    if outside and all(0 <= x < w <= width and 0 <= y < h <= height for width, height, x, y, w, h in boxes):
+        yield f"{told}, and all of them would fit as x_min, y_min, x_max, y_max; look with `atlas boxes`"
+    elif outside > MOST_OUTSIDE * len(boxes):
+        yield f"{told} in pixels: unit, order of the numbers or files may be others; look with `atlas boxes`"
 
 
 def colour_of(annotation: Annotation) -> str:
@@ -283,7 +407,7 @@ def masks_of(
     for one in asked:
         for object_id, annotation in one.annotations.items():
             try:
-                mask = mask_of(annotation.segmentation, one.picture.height, one.picture.width)
+                mask = mask_of(annotation.segmentation, one.picture.height, one.picture.width, told)
             except AtlasError as error:
                 problems.append(f"annotation {annotation.id!r} of {one.picture.file_name!r}: {error}")
                 continue
@@ -324,7 +448,7 @@ def sample_rows(asked: Sequence[AskedImage], ids: Mapping[str, str], labels: Map
                 "expected_answer": question["expected_answer"],
                 "condition": "",
                 "target_object": question["target_object"],
-                "split": SPLITS[number % len(SPLITS)],
+                "split": HALVES[number % len(HALVES)],
             }
 
 

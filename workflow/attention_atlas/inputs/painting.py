@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
-from attention_atlas.inputs.study import BOX, inside
+from attention_atlas.inputs.files import inside
+from attention_atlas.inputs.images import read_mask
+from attention_atlas.inputs.study import BOX
 
 # Width of the ring around an object whose colour it is filled with, as a share of the object's size.
 RING = 0.1
@@ -21,8 +22,7 @@ LEAST_RING = 3  # pixels
 def object_mask(folder: Path, row: Mapping[Hashable, Any], height: int, width: int) -> np.ndarray:
     """The pixels that an object of objects.csv touches: its mask where there is one, else its box."""
     if row.get("mask"):
-        with Image.open(inside(folder / "masks", row["mask"])) as mask:
-            return np.asarray(mask.convert("L")) > 0
+        return read_mask(inside(folder / "masks", row["mask"]))
     return box_mask(tuple(float(row[edge]) for edge in BOX), height, width)
 
 

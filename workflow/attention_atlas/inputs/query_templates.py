@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from string import Formatter
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from attention_atlas.config import Name, Section, checked
 from attention_atlas.errors import AtlasError, nearest
-from attention_atlas.inputs.answers import canonical
+from attention_atlas.inputs.answers import canonical, nearest_answer
+from attention_atlas.inputs.files import composed
 from attention_atlas.inputs.questions import with_article
+from attention_atlas.reading import shown
+from attention_atlas.yaml_reading import load_yaml
 
 PLACEHOLDERS = {
     "image": ("count",),
@@ -24,6 +26,14 @@ PLACEHOLDERS = {
 TARGETS = {"image": ("all", "none"), "label": ("label", "all", "none"), "object": ("object", "label", "all", "none")}
 
 
+def plain_label(value: Any) -> Any:
+    """A text without spaces around it or doubled in it, its letters in the composed Unicode form."""
+    return " ".join(composed(value).split()) if isinstance(value, str) else value
+
+
+Label = Annotated[str, BeforeValidator(plain_label)]
+
+
 class Template(Section):
     """One entry of the queries file; what an entry may hold is said in docs/studies.md."""
 
@@ -31,12 +41,12 @@ class Template(Section):
     query_type: str
     query: str
     for_each: Literal["image", "label", "object"] = "image"
-    labels: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
     expected_answer: str = ""
     target: Literal["all", "label", "object", "none"] | None = None
     absent: bool = False
     most_per_image: int | None = Field(None, ge=1)
-    plurals: dict[str, str] = Field(default_factory=dict)
+    plurals: dict[Label, str] = Field(default_factory=dict)
 
     @property
     def aims_at(self) -> str:
@@ -60,7 +70,7 @@ class Template(Section):
         for name in sorted(self.placeholders):
             if name not in known:
                 raise ValueError(
-                    f"unknown placeholder {{{name}}} for_each {self.for_each}.{nearest(name, list(known))}"
+                    f"unknown placeholder {{{name[:100]}}} for_each {self.for_each}.{nearest(name, list(known))}"
                 )
         return self
 
@@ -129,12 +139,7 @@ class Case:
 
 def read_templates(path: Path) -> tuple[Template, ...]:
     """The entries of a queries file, listing every problem with the nearest valid name."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AtlasError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AtlasError(f"{path}: cannot be read as YAML: {error}") from None
+    content = load_yaml(path)
     if not isinstance(content, list):
         raise AtlasError(f"{path}: must hold a list of queries, each with query_id, query_type and query")
     return checked(Templates, {"queries": content}, path).queries
@@ -145,7 +150,7 @@ def placeholders(text: str) -> set[str]:
     parts = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(text) if name is not None]
     odd = [name for name, spec, conversion in parts if spec or conversion]
     if odd:
-        raise ValueError(f"write the placeholder {{{odd[0]}}} without ':' and '!'")
+        raise ValueError(f"write the placeholder {{{odd[0][:100]}}} without ':' and '!'")
     return {name for name, _, _ in parts}
 
 
@@ -161,18 +166,18 @@ def check_templates(
             yield f"{here}: query {same} has this query_id too; only a question and its absent: true may share one"
         for label in (*template.labels, *template.plurals):
             if label not in labels:
-                yield f"{here}: unknown label {label!r}.{nearest(label, list(labels))}"
+                yield f"{here}: unknown label {shown(label)}.{nearest(label, list(labels))}"
         if template.query_type not in query_types:
             known = list(query_types)
-            yield f"{here}: unknown query_type {template.query_type!r}.{nearest(template.query_type, known)}"
+            yield f"{here}: unknown query_type {shown(template.query_type)}.{nearest(template.query_type, known)}"
             continue
         query_type = query_types[template.query_type]
         if query_type["needs_target"] and template.aims_at == "none":
             yield f"{here}: query type {template.query_type!r} needs a target"
         fixed = template.answer and not placeholders(template.answer)
         if fixed and canonical(template.answer, query_type["answers"]) is None:
-            hint = nearest(template.answer, list(query_type["answers"]))
-            yield f"{here}: {template.answer!r} is no answer of {template.query_type!r}.{hint}"
+            hint = nearest_answer(template.answer, query_type["answers"])
+            yield f"{here}: {shown(template.answer)} is no answer of {template.query_type!r}.{hint}"
 
 
 def ask(

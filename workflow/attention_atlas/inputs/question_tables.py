@@ -2,15 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from attention_atlas.errors import AtlasError, nearest
-from attention_atlas.inputs.importing import ImportedStudy, Row, check_rows, refuse, sizes_of
+from attention_atlas.inputs.importing import ImportedStudy, Row, check_rows, clipped_to_images, refuse, sizes_of
 from attention_atlas.inputs.study import BOX, SAMPLE_COLUMNS, numbered_rows
+from attention_atlas.reading import parse_json, read_text, shown
 
 NEEDED = ("image", "query_type", "query")
 OF_OBJECTS = ("label", "colour", "box", *BOX)
@@ -25,12 +26,14 @@ def import_table(path: Path, images: Path, columns: Mapping[str, str], query_typ
     """
     header, rows = read_rows(path)
     source = sources(path, header, columns)
-    told = Counter({f"column(s) not used: {name}": 1 for name in header if name not in source.values()})
+    told = Counter({f"column(s) not used: {name[:100]}": 1 for name in header if name not in source.values()})
     given = [(line, {ours: row.get(theirs) for ours, theirs in source.items()}) for line, row in rows]
+    refuse([f"{path}, line {line}: {problem}" for line, row in given for problem in check_values(row)])
     samples = sample_rows(given, told)
     objects, problems = add_objects(path, samples, given)
     first = pd.DataFrame(samples).groupby("image", sort=False)["line"].first()
     sizes, image_problems = sizes_of(images, {str(name): f"{path}, line {line}" for name, line in first.items()})
+    objects = clipped_to_images(objects, sizes)
     refuse([*problems, *check_rows(path, path, samples, objects, query_types, sizes), *image_problems], path)
     return ImportedStudy(samples, objects, told=+told)
 
@@ -43,6 +46,11 @@ def parse_columns(text: str) -> dict[str, str]:
             raise AtlasError(f"--columns: {ours!r} must be written column=column of the table")
         if ours.strip() not in COLUMNS:
             raise AtlasError(f"--columns: unknown column {ours.strip()!r}.{nearest(ours.strip(), list(COLUMNS))}")
+    named = Counter(ours.strip() for ours, _, _ in pairs)
+    for ours, times in named.items():
+        if times > 1:
+            both = " and ".join(repr(theirs.strip()) for name, _, theirs in pairs if name.strip() == ours)
+            raise AtlasError(f"--columns: {ours!r} is given {times} times, as {both}; leave all but one out")
     return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
 
 
@@ -60,7 +68,7 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
 def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
     """The header and rows of a CSV."""
     (_, header), *rows = numbered_rows(path) or [(1, ())]
-    refuse([f"{path}, line 1: column {name!r} occurs {n} times" for name, n in Counter(header).items() if n > 1])
+    refuse([f"{path}, line 1: column {shown(name)} occurs {n} times" for name, n in Counter(header).items() if n > 1])
     odd = [(line, len(row)) for line, row in rows if len(row) != len(header)]
     refuse([f"{path}, line {line}: has {fields} fields, the header has {len(header)}" for line, fields in odd])
     return list(header), [(line, dict(zip(header, row, strict=True))) for line, row in rows]
@@ -68,23 +76,22 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
 
 def read_json_lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
     """The keys and objects of a file with a JSON object a line."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise AtlasError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise AtlasError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    text = read_text(path)
+    if text.lstrip().startswith("["):
+        raise AtlasError(f"{path}: holds a JSON list; write its objects one a line, without brackets and commas")
     rows, problems = [], []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
         try:
-            content = json.loads(line) if line.strip() else None
-        except ValueError as error:
-            problems.append(f"{path}, line {number}: is not JSON ({error})")
+            content = parse_json(line, path, number)
+        except AtlasError as error:
+            problems.append(str(error))
             continue
         if isinstance(content, dict):
             rows.append((number, content))
-        elif line.strip():
-            problems.append(f"{path}, line {number}: must be a JSON object")
+        else:
+            problems.append(f"{path}, line {number}: must be a JSON object, not {shown(content)}")
     refuse(problems)
     return list(dict.fromkeys(name for _, row in rows for name in row)), rows
 
@@ -98,7 +105,7 @@ def sources(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> di
     ]
     source = {name: name for name in COLUMNS if name in header} | dict(columns)
     problems += [
-        f"{path}: has no column {name!r}; say which it is, as in --columns {name}=..., among {', '.join(header)}"
+        f"{path}: has no column {name!r}; say which it is, as in --columns {name}=..., among {shown(list(header))}"
         for name in NEEDED
         if name not in source
     ]
@@ -108,6 +115,13 @@ def sources(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> di
         problems.append(f"{path}: a box is one column box, or the four columns {', '.join(BOX)}")
     refuse(problems)
     return source
+
+
+def check_values(row: Mapping[str, Any]) -> Iterator[str]:
+    """Values of a row that no cell of a table can hold."""
+    for name, value in row.items():
+        if name != "box" and isinstance(value, list | dict):
+            yield f"{name} {shown(value)} must be a text, a number, true or false"
 
 
 def sample_rows(given: Sequence[tuple[int, Mapping[str, Any]]], told: Counter[str]) -> list[Row]:
@@ -165,8 +179,8 @@ def boxes_of(values: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         boxes = parts if all(isinstance(part, list) for part in parts) else [parts]
         return [tuple(f"{float(edge):.10g}" for _, edge in zip(BOX, box, strict=True)) for box in boxes]
-    except (TypeError, ValueError):
-        raise ValueError(f"box {given!r} must be four numbers {', '.join(BOX)}, or a list of such boxes") from None
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise ValueError(f"box {shown(given)} must be four numbers {', '.join(BOX)}, or a list of such boxes") from None
 
 
 def as_text(value: Any) -> str:

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
+from attention_atlas.files import replacing
 from attention_atlas.inputs import questions
 from attention_atlas.inputs.questions import Question
 from attention_atlas.inputs.scenes import COLOURS, KINDS, OBJECT_COLUMNS, Scene, random_scene
@@ -152,7 +153,7 @@ def object_id(index: int) -> str:
 
 def write_table(path: Path, columns: tuple[str, ...], rows: list) -> None:
     """Write a CSV with Unix line ends."""
-    with path.open("w", newline="", encoding="utf-8") as table:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attention_atlas.errors import AtlasError
+from attention_atlas.reading import read_text
 
 # What the extraction reads of a row; the other columns mean something to the analysis alone.
 EXTRACTED_COLUMNS = ("sample_id", "image", "query", "query_id", "query_type", "condition")
@@ -35,13 +36,12 @@ def shards_of(samples_csv: Path | str, shards: int) -> dict[str, list[dict[str, 
 
 def rows_of(table: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of a CSV with the line that each ends in; cells that a short row lacks are empty."""
+    text = read_text(table, "there is no such file; a study is data/<study>/samples.csv and more")
     try:
-        reader = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline=""), restval="", strict=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
         rows = [(reader.line_num, row) for row in reader]
-    except FileNotFoundError:
-        raise AtlasError(f"{table}: there is no such file; a study is data/<study>/samples.csv and more") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AtlasError(f"{table}: cannot be read as UTF-8 CSV ({error})") from None
+    except csv.Error as error:
+        raise AtlasError(f"{table}: cannot be read as CSV ({error}); see where with `atlas validate`") from None
     missing = [column for column in EXTRACTED_COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise AtlasError(f"{table}, line 1: column(s) missing: {', '.join(missing)}")

@@ -24,6 +24,7 @@ from attention_atlas.paper.style import (
     house_style,
     new_figure,
 )
+from attention_atlas.paper.texts import text_width
 
 MARGIN, GAP, TITLE = 2.0, 2.0, 3.6  # mm: page border, between pictures, a picture's title
 LINE, CHARACTER = 2.7, 1.35  # mm: a line of text, a bold character of 6 pt
@@ -115,7 +116,7 @@ def label_lines(shown: Picture, width: float) -> list[list[tuple[str, str]]]:
     lines: list[list[tuple[str, str]]] = []
     free = 0.0
     for order, label in enumerate(shown.labels):
-        needed = (len(label) + 2) * CHARACTER
+        needed = (text_width(label) + 2) * CHARACTER
         if not lines or needed > free:
             lines, free = [*lines, []], width
         lines[-1].append((label, COLOURS[order % len(COLOURS)]))
@@ -131,4 +132,4 @@ def write_labels(figure: Figure, lines: list[list[tuple[str, str]]], left: float
         for label, colour in line:
             place = at / width, 1 - (top + number * LINE) / height
             figure.text(*place, label, fontsize=SMALL, color=colour, va="top", weight="bold")
-            at += (len(label) + 2) * CHARACTER
+            at += (text_width(label) + 2) * CHARACTER

@@ -39,9 +39,10 @@ TABLES = tuple(TABLE_FORMATS)
 PRINTED_TABLES = tuple(name for name, formats in TABLE_FORMATS.items() if len(formats) > 1)
 DATA_TABLES = tuple(name for name in TABLES if name not in PRINTED_TABLES)
 TABLE_FILES = tuple(f"{name}.{kind}" for name, formats in TABLE_FORMATS.items() for kind in formats)
-TABLE_MODULES = ("paper.tables", "paper.columns")
+TABLE_MODULES = ("paper.tables", "paper.columns", "paper.texts")
 NUMBERS_MODULES = ("paper.numbers", *TABLE_MODULES)
-SUMMARY_MODULES = ("paper.summary", "paper.columns")
+SUMMARY_MODULES = ("paper.summary", "paper.columns", "paper.texts")
+TABLE_SETTINGS = ("statistics.confidence",)
 FINDINGS_MODULES = ("paper.findings", *TABLE_MODULES)
 FINDINGS = "findings.md"
 FIGURE_FORMATS = ("pdf", "png")
@@ -55,38 +56,47 @@ NUMBERS_TABLES = ("table1", "ablation", "contrasts", "grounding", "heads", "caus
 
 @dataclass(frozen=True)
 class Sources:
-    """What a figure is drawn from: published tables, sections of the settings, and the selected maps or not."""
+    """What a figure is drawn from: published tables, keys of the settings, and the selected maps or not.
+
+    `modules` are those whose code it alone, or with few others, has.
+    """
 
     tables: tuple[str, ...]
     settings: tuple[str, ...]
     maps: bool = False
+    modules: tuple[str, ...] = ()
 
 
+INTERVALS = ("figures.dpi", "statistics.confidence")
+OVER_IMAGES = ("figures.dpi", "figures.smoothing")
 FIGURES: dict[str, Sources] = {
-    "layer_profile": Sources(("layer_profile",), ("bands", "figures", "statistics")),
-    "step_progression": Sources(("steps",), ("figures", "statistics")),
-    "layer_step": Sources(("layer_step", "steps"), ("figures",)),
-    "vision_mass": Sources(("vision_mass",), ("figures", "statistics")),
-    "pooling": Sources(("ablation", "pooling_profile"), ("figures", "statistics")),
-    "grounding": Sources(("grounding_profile",), ("figures", "statistics")),
-    "head_auroc": Sources(("head_auroc",), ("figures",)),
-    "contrasts": Sources(("contrasts",), ("figures", "statistics")),
-    "causal": Sources(("causal",), ("figures", "statistics")),
-    "deletion": Sources(("causal_curves",), ("figures", "statistics")),
-    "power": Sources(("power",), ("figures", "tests")),
-    "clusters": Sources(("cluster_plane", "clusters"), ("figures", "tests")),
-    "gallery": Sources((), ("figures",), maps=True),
-    "layers_page": Sources((), ("figures",), maps=True),
-    "best_worst": Sources((), ("figures",), maps=True),
+    "layer_profile": Sources(("layer_profile",), ("bands.entropy", "bands.reference_cells", *INTERVALS)),
+    "step_progression": Sources(("steps",), INTERVALS),
+    "layer_step": Sources(("layer_step", "steps"), ("figures.dpi",)),
+    "vision_mass": Sources(("vision_mass",), INTERVALS),
+    "pooling": Sources(("ablation", "pooling_profile"), INTERVALS),
+    "grounding": Sources(("grounding_profile",), INTERVALS),
+    "head_auroc": Sources(("head_auroc",), ("figures.dpi",)),
+    "contrasts": Sources(("contrasts",), INTERVALS, modules=("paper.verdict_rows",)),
+    "causal": Sources(("causal",), INTERVALS, modules=("paper.verdict_rows",)),
+    "deletion": Sources(("causal_curves",), INTERVALS),
+    "power": Sources(("power", "contrasts"), ("figures.dpi", "tests.alpha")),
+    "clusters": Sources(("cluster_plane", "clusters"), ("figures.dpi", "tests.alpha")),
+    "gallery": Sources((), OVER_IMAGES, maps=True),
+    "layers_page": Sources((), OVER_IMAGES, maps=True),
+    "best_worst": Sources((), OVER_IMAGES, maps=True),
 }
 MAP_FIGURES = tuple(name for name, sources in FIGURES.items() if sources.maps)
 TABLE_FIGURES = tuple(name for name in FIGURES if name not in MAP_FIGURES)
-TABLE_FIGURE_MODULES = ("paper.columns", "paper.panels", "paper.style")
+FIGURE_SETTINGS = tuple(sorted({key for sources in FIGURES.values() for key in sources.settings}))
+TABLE_FIGURE_MODULES = ("paper.columns", "paper.fonts", "paper.panels", "paper.style", "paper.texts")
 MAP_FIGURE_MODULES = (
+    "paper.fonts",
     "paper.overlay",
     "paper.sample_grid",
     "paper.style",
-    "inputs.answers",
+    "paper.texts",
+    *("folding", "inputs.answers", "inputs.phrasing"),
     "inputs.conditions",
     "inputs.images",
     "inputs.study",
@@ -114,13 +124,14 @@ def figure_tables(name: str) -> tuple[str, ...]:
 
 
 def figure_settings(name: str) -> tuple[str, ...]:
-    """The sections of the settings that a figure reads."""
+    """The keys of the settings that a figure reads."""
     return figure_sources(name).settings
 
 
 def figure_modules(name: str) -> tuple[str, ...]:
     """The modules whose code is in a figure, named as in `provenance.module_path`."""
-    return (f"paper.{name}", *(MAP_FIGURE_MODULES if figure_sources(name).maps else TABLE_FIGURE_MODULES))
+    sources = figure_sources(name)
+    return (f"paper.{name}", *sources.modules, *(MAP_FIGURE_MODULES if sources.maps else TABLE_FIGURE_MODULES))
 
 
 def draw_function(name: str) -> Callable[..., Any]:

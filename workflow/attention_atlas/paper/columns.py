@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.paper.texts import csv_text
+from attention_atlas.readers import read_parquet
 
 DECIMALS = 3
 CONFIDENCE_LIMITS = ("_low", "_high")
@@ -166,16 +168,13 @@ def read_summary(path: Path, table: str) -> pd.DataFrame:
     """A summary of the analysis (parquet, full precision), its columns in the published order."""
     if not path.exists():
         raise missing_file(path)
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise AtlasError(f"{path}: cannot be read as a parquet table ({error}); remove it and run again") from None
+    frame = read_parquet(path)
     check_columns(frame.columns, table, path)
     return frame[list(COLUMNS[table])]
 
 
 def read_published(path: Path, table: str) -> pd.DataFrame:
-    """A published table (CSV): text as written, counts as nullable integers, numbers as floats (NaN where empty)."""
+    """A published table (CSV): texts as they were, counts as nullable integers, numbers as floats (NaN where empty)."""
     if not path.exists():
         raise missing_file(path)
     try:
@@ -184,8 +183,9 @@ def read_published(path: Path, table: str) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise AtlasError(f"{path}: cannot be read as a CSV table ({error}); remove it and run again") from None
     check_columns(frame.columns, table, path)
+    texts = {name: frame[name].map(csv_text) for name in COLUMNS[table] if name in TEXT}
     numbers = {name: parse_numbers(frame[name], path) for name in COLUMNS[table] if name not in TEXT}
-    return frame.assign(**numbers)[list(COLUMNS[table])]
+    return frame.assign(**texts, **numbers)[list(COLUMNS[table])]
 
 
 def missing_file(path: Path) -> AtlasError:

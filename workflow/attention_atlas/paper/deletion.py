@@ -14,15 +14,11 @@ from attention_atlas.paper.style import (
     BLUE,
     DOUBLE_COLUMN,
     GREY,
-    NORMAL,
-    PAGE_HEIGHT,
     SINGLE_COLUMN,
     VERMILION,
     Stroke,
     house_style,
     message_figure,
-    new_figure,
-    percent,
 )
 
 ORDERS = {
@@ -30,47 +26,56 @@ ORDERS = {
     "random": ("in random order", Stroke(VERMILION, (0, (4, 1)), "s")),
 }
 CHECKS = {"deletion": "share of cells painted over", "insertion": "share of cells shown"}
-WIDEST = 4
-PANEL_HEIGHT = 36.0  # mm
+PANEL_HEIGHT = 30.0  # mm
+LEAST_SPAN = 0.1  # nats
+# A type of query is a row of two panels, so rows hold an even number of them.
+LAYOUTS = ((SINGLE_COLUMN, 2), (DOUBLE_COLUMN, 4), (DOUBLE_COLUMN, 6))
 
 
 @house_style
 def draw(causal_curves: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
-    """A column per type of query, deletion above insertion: mean Δ log p with intervals over images."""
+    """Two panels per type of query, deletion and insertion: mean Δ log p with intervals over images."""
     if causal_curves.empty:
         return message_figure("No deletion curves: no sample was perturbed, or the check is switched off.")
     types = list(dict.fromkeys(causal_curves["query_type"]))
-    columns, blocks = min(len(types), WIDEST), math.ceil(len(types) / WIDEST)
-    height = min(len(CHECKS) * blocks * PANEL_HEIGHT + 4, PAGE_HEIGHT)
-    figure = new_figure(SINGLE_COLUMN if columns <= 2 else DOUBLE_COLUMN, height)
-    body: Any = figure.subfigures(1, 1)
-    grid = body.subplots(len(CHECKS) * blocks, columns, sharex=False, sharey=True, squeeze=False)
-    for number, query_type in enumerate(types):
-        own = causal_curves[causal_curves["query_type"] == query_type]
-        for row, check in enumerate(CHECKS):
-            axes = grid[number // columns * len(CHECKS) + row, number % columns]
-            draw_curves(axes, own[own["check"] == check], f"{query_type}, {check}")
-            axes.set_xlabel(CHECKS[check])
-    for axes in grid[-len(CHECKS) :, len(types) - columns * (blocks - 1) :].ravel():
-        axes.set_axis_off()
-    body.supylabel("Δ log p of the answer (nats)")
+    chosen = {
+        f"{query_type}, {check}": causal_curves[
+            (causal_curves["query_type"] == query_type) & (causal_curves["check"] == check)
+        ]
+        for query_type in types
+        for check in CHECKS
+    }
+    counts = [panels.count_text(rows["n"]) for rows in chosen.values()]
+    grid = panels.grid_for(chosen, counts, PANEL_HEIGHT, LAYOUTS)
+    figure, body = panels.figure_for(grid)
+    all_axes = panels.panel_axes(body, grid, share_y=False)
+    for index, (axes, rows) in enumerate(zip(all_axes, chosen.values(), strict=True)):
+        draw_curves(axes, rows, grid.panel_width)
+        both = causal_curves[causal_curves["query_type"] == types[index // len(CHECKS)]]
+        panels.set_value_axis(axes, both, ["delta"], LEAST_SPAN, [0.0])
+        axes.tick_params(labelleft=index % len(CHECKS) == 0)
+        if grid.is_bottom(index):
+            axes.set_xlabel(list(CHECKS.values())[index % len(CHECKS)])
+    panels.label_values(body, grid, "Δ log p of the answer (nats)")
     handles: list[Any] = [
         Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, markersize=2.5, label=text)
         for text, look in ORDERS.values()
     ]
-    handles += [panels.ribbon_legend(f"{percent(settings['statistics']['confidence'])} BCa interval over images")]
-    panels.add_legend(figure, handles, "")
+    # At both ends a curve may be 0 by definition, which has no interval.
+    inner = {name: rows[rows["fraction"].between(0, 1, inclusive="neither")] for name, rows in chosen.items()}
+    title = "mean over images; 0: log p with the whole image"
+    title += "; each type has its own vertical axis" if len(types) > 1 else ""
+    remarks = grid.remark, panels.missing_intervals(inner, ["delta"])
+    panels.add_legend(figure, [*handles, panels.interval_legend(settings)], title, *remarks)
     return figure
 
 
-def draw_curves(axes: Axes, rows: pd.DataFrame, title: str) -> None:
+def draw_curves(axes: Axes, rows: pd.DataFrame, width: float) -> None:
     """The curves of one check of one type of query."""
-    axes.set_title(title, loc="left", fontsize=NORMAL)
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    panels.write_count(axes, rows["n"])
-    if not panels.has_values(axes, rows, "delta"):
+    if not panels.has_values(axes, rows, "delta", width):
         return
     for order, (_, look) in ORDERS.items():
         own = rows[rows["order"] == order]
@@ -80,5 +85,3 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, title: str) -> None:
         axes.fill_between(
             own["fraction"], own["delta_low"], own["delta_high"], color=look.colour, alpha=0.25, linewidth=0
         )
-    # At both ends a curve may be 0 by definition, which has no interval.
-    panels.note_missing_intervals(axes, rows[rows["fraction"].between(0, 1, inclusive="neither")], "delta")

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from attention_atlas.files import write_text
 from attention_atlas.paper.catalogue import FINDINGS_TABLES
-from attention_atlas.paper.columns import MEASURES, SELECTORS, read_published
-from attention_atlas.paper.tables import MISSING, SHOWN_DECIMALS, shown, shown_interval, shown_p, signed
+from attention_atlas.paper.columns import MEASURES, SELECTORS, TEXT, read_published
+from attention_atlas.paper.tables import MISSING, SHOWN_DECIMALS, percent, shown, shown_interval, shown_p, signed
+from attention_atlas.paper.texts import markdown_words
 
 UNITS = {
     **{"entropy": " nats", "entropy_normalised": "", "auroc": "", "ln_enrichment": ""},
@@ -24,60 +26,117 @@ NAMES = {
 }
 
 
-def write_findings(output: Path, folder: Path) -> None:
-    """Write the findings of one run from its published tables, results/paper/tables/<study>/<model>/."""
-    tables = {name: read_published(folder / f"{name}.csv", name) for name in FINDINGS_TABLES}
+def write_findings(output: Path, folder: Path, confidence: float) -> None:
+    """Write the findings of one run from its published tables, results/paper/tables/<study>/<model>/.
+
+    `confidence` is the level of the intervals.
+    """
+    level = percent(str(confidence))
+    tables = {name: literal(read_published(folder / f"{name}.csv", name)) for name in FINDINGS_TABLES}
     support = tables["causal_support"].set_index("query_type")["uses"]
-    study, model = folder.parent.name, folder.name
+    study, model = markdown_words(folder.parent.name), markdown_words(folder.name)
     parts = [
         [f"# Findings: study {study} asked of model {model}"],
         [
-            f"Every sentence is about the model {model} on this study, and made from its tables. Brackets are 95 % "
-            "intervals over images; n counts images. Attention says where a model looks. Whether that matters for its "
-            "answer is another question: the section on it tells what changes of image and attention did, and no other "
-            "sentence goes beyond that."
+            f"Every sentence is about the model {model} on this study, and made from its tables. Brackets are {level} "
+            "intervals over images (no interval: too few images, or all values equal); n counts images. Attention says "
+            "where a model looks. Whether that matters for its answer is another question: the section on it tells "
+            "what changes of image and attention did, and no other sentence goes beyond that."
         ],
-        ["## Answers and entropy", "", shown_map(tables["table1"]), *bullets(query_sentences(tables["table1"]))],
-        ["## Claims of the original study", *bullets(claim_sentences(tables["contrasts"]))],
+        [
+            *("## Answers and entropy", "", shown_map(tables["table1"])),
+            *bullets("answers", query_sentences(tables["table1"])),
+        ],
+        ["## Claims of the original study", *bullets("claims", claim_sentences(tables["contrasts"]))],
         [
             "## Other contrasts",
-            *bullets(chain(contrast_sentences(tables["contrasts"]), cluster_sentences(tables["clusters"]))),
+            *bullets(
+                "contrasts", chain(contrast_sentences(tables["contrasts"]), cluster_sentences(tables["clusters"]))
+            ),
         ],
-        ["## Where the maps lie", *bullets(grounding_sentences(tables["grounding"], support))],
-        ["## Heads that localise", *bullets(head_sentences(tables["heads"]))],
-        ["## Under control conditions", *bullets(condition_sentences(tables["conditions"]))],
+        ["## Where the maps lie", *bullets("grounding", grounding_sentences(tables["grounding"], support))],
+        ["## Heads that localise", *bullets("heads", head_sentences(tables["heads"], level))],
+        ["## Under control conditions", *bullets("conditions", condition_sentences(tables["conditions"]))],
         [
             "## Does it matter for the answer",
             *["", CAUSAL_LEGEND],
-            *bullets(causal_sentences(tables["causal_support"], tables["causal"])),
+            *bullets("causal", causal_sentences(tables["causal_support"], tables["causal"])),
         ],
-        ["## Shortcuts", *bullets(shortcut_sentences(tables["shortcut"]))],
-        ["## How far the verdicts can be trusted", *bullets(validation_sentences(tables))],
+        ["## Shortcuts", *bullets("shortcut", shortcut_sentences(tables["shortcut"]))],
+        ["## How far the verdicts can be trusted", *bullets("validation", validation_sentences(tables))],
     ]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n\n".join("\n".join(part) for part in parts) + "\n", encoding="utf-8")
+    write_text(output, "\n\n".join("\n".join(part) for part in parts) + "\n")
 
 
-def bullets(sentences: Iterator[str]) -> list[str]:
-    """Sentences as a list, or that there are none."""
+# Texts of the project itself, by which sentences are chosen; all others may hold what a user wrote.
+KEYS = frozenset(
+    [
+        *("selector", "pooling", "measure", "score", "kind", "verdict", "reading", "nearest_baseline", "uses", "sign"),
+        *("check", "test", "world", "passes", "chance_state", "attention_state", "cause_state"),
+        *("entropy_band", "layer_band", "method", "condition"),
+    ]
+)
+
+
+def literal(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts Markdown shows as they are: escaped once, here, whatever sentence they come into."""
+    return table.assign(**{name: table[name].map(markdown_words) for name in table if name in TEXT - KEYS})
+
+
+def bullets(part: str, sentences: Iterator[str]) -> list[str]:
+    """Sentences as a list, or why there are none."""
     lines = [f"- {text}" for text in sentences]
-    return ["", *(lines or ["None."])]
+    return ["", *(lines or [WITHOUT[part]])]
+
+
+WITHOUT = {
+    "answers": "No query was asked.",
+    "claims": "No declared contrast is about a claim (settings: contrasts).",
+    "contrasts": "No contrast is declared beside those above (settings: contrasts).",
+    "grounding": "No map was scored: no sample has both a target and a map at the selected step.",
+    "heads": "No head was evaluated: no sample has both a target and a map at the selected step.",
+    "conditions": (
+        "No answer under a control condition can be compared: no such condition was made (settings: "
+        "controls.conditions), or no answer was found in it."
+    ),
+    "causal": "No type of query was asked.",
+    "shortcut": "No type of query is judged: no sample names its target.",
+    "validation": (
+        "Nothing was validated, since no contrast and no causal check has enough images, or values that differ, to be "
+        "tested."
+    ),
+}
 
 
 def query_sentences(table1: pd.DataFrame) -> Iterator[str]:
     """Accuracy, entropy and the layer of its minimum of each query."""
     for row in table1.to_dict("records"):
-        measure = MEASURES.get(row["measure"], row["measure"])
         left_out = [f"{row[name]} {text}" for name, text in LEFT_OUT.items() if row[name]]
         yield (
-            f"**{row['query_id']}** ({row['query_type']}; “{row['question']}”): accuracy "
-            f"{with_interval(row, 'accuracy')}, n = {row['n_accuracy']}; {measure} "
-            f"{with_interval(row, 'entropy_mean')} ({row['entropy_band'] or 'no'} band), lowest at layer "
-            f"{shown(row['layer_of_min'])} "
-            f"({row['layer_band'] or 'none'}; layer {shown(row['modal_layer'])} in {with_interval(row, 'modal_share')} "
-            f"of images), n = {row['n']} of {row['samples']} samples"
+            f"**{row['query_id']}** ({row['query_type']}; “{row['question']}”): {accuracy_text(row)}; "
+            f"{entropy_text(row)}, n = {row['n']} of {row['samples']} samples"
             f"{' (left out: ' + ', '.join(left_out) + ')' if left_out else ''}."
         )
+
+
+def accuracy_text(row: dict) -> str:
+    """The accuracy of a query, or that none is known."""
+    if pd.isna(row["accuracy"]):
+        return "accuracy not known (no answer is expected, or every sample failed)"
+    return f"accuracy {with_interval(row, 'accuracy')}, n = {row['n_accuracy']}"
+
+
+def entropy_text(row: dict) -> str:
+    """The entropy of a query's maps and the layer of its minimum, or that it has no map."""
+    measure = MEASURES.get(row["measure"], row["measure"])
+    if pd.isna(row["entropy_mean"]):
+        return f"{measure} undefined, since no sample has a map that can be described"
+    return (
+        f"{measure} {with_interval(row, 'entropy_mean')} ({row['entropy_band'] or 'no'} band), lowest at layer "
+        f"{shown(row['layer_of_min'])} "
+        f"({row['layer_band'] or 'none'}; layer {shown(row['modal_layer'])} in {with_interval(row, 'modal_share')} "
+        "of images)"
+    )
 
 
 def shown_map(table1: pd.DataFrame) -> str:
@@ -115,7 +174,7 @@ def claim_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
     """Each claim with what it was in the original and how it reads here."""
     for row in contrasts[contrasts["claim"] != ""].to_dict("records"):
         reading = row["reading"] or row["verdict"]
-        claim = f"**{row['claim'].capitalize()}** (original: {row['original']})."
+        claim = f"**{row['claim'][:1].upper()}{row['claim'][1:]}** (original: {row['original']})."
         yield f"{claim} {tested(row)} **{reading}**{why(row, row['note'])}."
 
 
@@ -229,10 +288,10 @@ SUPPORTED = {
 }
 
 
-def head_sentences(heads: pd.DataFrame) -> Iterator[str]:
+def head_sentences(heads: pd.DataFrame, level: str) -> Iterator[str]:
     """How well the chosen heads localise on images that they were not chosen on, and the other methods beside them."""
     rows = {row["method"]: row for row in heads.to_dict("records")}
-    told = [evaluated(row) for name, row in rows.items() if name not in UNTOLD]
+    told = [evaluated(row, level) for name, row in rows.items() if name not in UNTOLD]
     if told:
         yield f"AUROC against the target on images of the split evaluate: {'; '.join(told)}."
 
@@ -240,14 +299,14 @@ def head_sentences(heads: pd.DataFrame) -> Iterator[str]:
 UNTOLD = ("all heads, mean", "Gaussian", "uniform")  # in the table
 
 
-def evaluated(row: dict) -> str:
+def evaluated(row: dict, level: str) -> str:
     """A method with its heads, AUROC, n, and what it is held against; why not where it could not be evaluated."""
     named = f"**{row['method']}**" + (f" ({row['heads']})" if row["heads"] not in ("", "-") else "")
     if pd.isna(row["auroc"]):
         return f"{named}: not evaluated ({row['note']})"
     parts = [f"{named} {with_interval(row, 'auroc')}, n = {row['n']}"]
     if pd.notna(row["random_low"]):
-        parts.append(f"95 % of the sets {shown_interval(row['random_low'], row['random_high'])}")
+        parts.append(f"{level} of the sets {shown_interval(row['random_low'], row['random_high'])}")
     if pd.notna(row["p"]):
         parts.append(f"p = {shown_p(row['p'])} that such a set is as good as the selected heads")
     if pd.notna(row["difference"]):
@@ -266,7 +325,7 @@ def condition_sentences(conditions: pd.DataFrame) -> Iterator[str]:
         said = "accuracy" if name == "accuracy" else "share of images whose answer stays the same"
         values = " to ".join(f"{with_interval(row, name)} ({row['query_id']}, n = {row[f'n_{name}']})" for row in ends)
         of = f" over {len(told)} queries" if len(told) > 1 else ""
-        yield f"**{str(condition).replace('_', ' ').capitalize()}**: {said} {values}{of}."
+        yield f"**{markdown_words(str(condition).replace('_', ' ').capitalize())}**: {said} {values}{of}."
 
 
 def causal_sentences(support: pd.DataFrame, causal: pd.DataFrame) -> Iterator[str]:

@@ -14,7 +14,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from attention_atlas.paper import panels
-from attention_atlas.paper.style import BLACK, LIGHT_GREY, SINGLE_COLUMN, SMALL, house_style, message_figure, new_figure
+from attention_atlas.paper.style import (
+    BLACK,
+    GREY,
+    LIGHT_GREY,
+    SINGLE_COLUMN,
+    SMALL,
+    house_style,
+    message_figure,
+    new_figure,
+)
 
 CHANCE = 0.5
 # Diverging, white at chance, and told apart by colour-blind readers (ColorBrewer).
@@ -25,6 +34,7 @@ CELL_FOR_NUMBER = (7.0, 3.0)  # mm that a number of 6 pt needs
 TICK_PITCH = 3.5  # mm between labels
 DARK = 0.7  # of the scale's half: white numbers beyond it
 HATCH = "/////"
+BELOW_CHANCE: dict[str, Any] = {"color": BLACK, "linestyle": "", "marker": "_", "markersize": 2, "markeredgewidth": 0.5}
 
 
 @house_style
@@ -41,13 +51,18 @@ def draw(head_auroc: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
     draw_plane(axes, plane, scale)
     outline(axes, chosen)
     cell = width / plane.shape[1], height / plane.shape[0]
-    if cell[0] >= CELL_FOR_NUMBER[0] and cell[1] >= CELL_FOR_NUMBER[1]:
+    numbered = cell[0] >= CELL_FOR_NUMBER[0] and cell[1] >= CELL_FOR_NUMBER[1]
+    if numbered:
         write_numbers(axes, plane, scale)
+    else:
+        mark_below_chance(axes, plane)
     set_ticks(axes, plane, cell)
     axes.set(xlabel="head", ylabel="layer")
-    panels.write_count(axes, head_auroc["n"])
+    axes.set_title(panels.count_text(head_auroc["n"]), loc="right", fontsize=SMALL, color=GREY)
     add_colour_bar(figure, axes, plane, scale)
-    panels.add_legend(figure, legend(plane, chosen), "AUROC of each head's map, mean over images; chance: 0.5")
+    panels.add_legend(
+        figure, legend(plane, chosen, numbered), "AUROC of each head's map, mean over images; chance: 0.5"
+    )
     return figure
 
 
@@ -84,6 +99,12 @@ def write_numbers(axes: Axes, plane: pd.DataFrame, scale: Normalize) -> None:
             )
 
 
+def mark_below_chance(axes: Axes, plane: pd.DataFrame) -> None:
+    """A minus in each cell below chance: both ends of the colours are dark in print without colour."""
+    rows, columns = np.nonzero((plane < CHANCE).to_numpy())
+    axes.plot(columns, rows, **BELOW_CHANCE)
+
+
 def set_ticks(axes: Axes, plane: pd.DataFrame, cell: tuple[float, float]) -> None:
     """Labels of layers and heads, as many as there is room for."""
     every = [math.ceil(TICK_PITCH / side) for side in cell]
@@ -100,9 +121,15 @@ def add_colour_bar(figure: Figure, axes: Axes, plane: pd.DataFrame, scale: Norma
     bar.outline.set_visible(False)
 
 
-def legend(plane: pd.DataFrame, chosen: np.ndarray) -> list[Any]:
-    """What outlines and hatches mean."""
+def legend(plane: pd.DataFrame, chosen: np.ndarray, numbered: bool) -> list[Any]:
+    """What outlines, minuses and hatches mean."""
     frame = Patch(facecolor="none", edgecolor=BLACK, linewidth=1.2, label="chosen on the split select")
     nothing = Line2D([], [], linestyle="none", label="no head was chosen")
     without = Patch(facecolor="white", edgecolor=LIGHT_GREY, hatch=HATCH, label="no value")
-    return [frame if chosen.any() else nothing, *([without] if plane.isna().to_numpy().any() else [])]
+    minus = Line2D([], [], **BELOW_CHANCE, label="below chance")
+    marked = not numbered and bool((plane < CHANCE).to_numpy().any())
+    return [
+        frame if chosen.any() else nothing,
+        *([minus] if marked else []),
+        *([without] if plane.isna().to_numpy().any() else []),
+    ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,23 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from attention_atlas.paper import panels
-from attention_atlas.paper.style import LIGHT_GREY, MAP_COLOURS, MM_PER_INCH, VERMILION, house_style, message_figure
+from attention_atlas.paper.style import (
+    DOUBLE_COLUMN,
+    LIGHT_GREY,
+    MAP_COLOURS,
+    MM_PER_INCH,
+    SINGLE_COLUMN,
+    SMALL,
+    VERMILION,
+    house_style,
+    message_figure,
+)
 
-TITLE_PAD = 5.5  # pt; the triangles at the answer's step stand between plane and title
-PANEL_HEIGHT = 44.0  # mm
+TITLE_PAD = 6.5  # pt; the triangles at the answer's step stand between plane and title
+PLANE = 26.0  # mm of a panel above its tick labels
+BENEATH = 28.0  # mm of a page that colour bar and labels take, about
+BAR = 14.0  # mm of them that the page grows by
+LAYOUTS = ((SINGLE_COLUMN, 2), (DOUBLE_COLUMN, 4), (DOUBLE_COLUMN, 6))
 
 
 @house_style
@@ -24,18 +38,19 @@ def draw(layer_step: pd.DataFrame, steps: pd.DataFrame, settings: Mapping[str, A
     if layer_step.empty:
         return message_figure("No layer x step plane: no sample generated a token with a defined map.")
     queries = panels.by_query(layer_step)
-    widest = 2 if layer_step["step"].nunique() > 12 and len(queries) <= 8 else 4
-    figure, body = panels.figure_for(len(queries), PANEL_HEIGHT, widest, extra=10)
-    width = panels.panel_width(figure, len(queries), widest)
+    height = PLANE + TITLE_PAD / 72 * MM_PER_INCH + panels.labels_height(queries.values())
+    grid = panels.grid_of_queries(queries, height, LAYOUTS, BENEATH)
+    figure, body = panels.figure_for(replace(grid, height=grid.height + BAR))
     depth = sorted(int(layer) for layer in layer_step["layer"].unique())
-    scale = Normalize(layer_step["entropy"].min(), layer_step["entropy"].max())
-    all_axes = panels.panel_axes(body, queries, widest, share_x=False)
+    known = layer_step["entropy"].dropna()
+    scale = Normalize(known.min(), known.max()) if len(known) else Normalize(0, 1)
+    all_axes = panels.panel_axes(body, grid, share_x=False)
     for axes, (query, rows) in zip(all_axes, queries.items(), strict=True):
-        panels.write_count(axes, rows["n"])
-        axes.set_title(axes.get_title("left"), loc="left", pad=TITLE_PAD)
+        for side in ("left", "right"):
+            axes.set_title(axes.get_title(side), loc=side, pad=TITLE_PAD)
         draw_plane(axes, rows, depth, scale)
         answers = panels.answer_steps(steps, query)
-        panels.set_token_axis(axes, rows, width, answers)
+        panels.set_token_axis(axes, rows, grid.panel_width, answers)
         for step in answers:
             axes.plot(
                 step,
@@ -46,14 +61,21 @@ def draw(layer_step: pd.DataFrame, steps: pd.DataFrame, settings: Mapping[str, A
                 clip_on=False,
                 transform=axes.get_xaxis_transform(),
             )
-        panels.has_values(axes, rows, "entropy")
+        panels.has_values(axes, rows, "entropy", grid.panel_width)
     every = math.ceil(len(depth) / 9)
     all_axes[0].set_yticks(range(0, len(depth), every), [str(layer) for layer in depth[::every]])
-    bar = body.colorbar(ScalarMappable(scale, MAP_COLOURS), ax=all_axes, aspect=40, pad=0.01, fraction=0.03)
-    bar.set_label(f"{panels.measure_label(layer_step)},\n{panels.shown_map(layer_step)}")
+    bar = figure.colorbar(
+        ScalarMappable(scale, MAP_COLOURS), ax=all_axes, location="bottom", aspect=50, pad=0.02, fraction=0.03
+    )
+    bar.set_label(f"{panels.measure_label(layer_step)}, {panels.shown_map(layer_step)}")
     bar.outline.set_visible(False)
-    told = "most frequent token and number of the step (triangle: step at which most answers begin)"
-    body.supxlabel(panels.wrapped(told, figure.get_size_inches()[0] * MM_PER_INCH))
+    told = ["step and its most frequent token; triangle: most answers begin"]
+    if any(rows["n"].nunique(dropna=False) > 1 for rows in queries.values()):
+        told.append(panels.CHANGING_COUNT)
+    if layer_step["entropy"].isna().any():
+        told.append("hatched: no value")
+    told += [grid.remark] if grid.remark else []
+    body.supxlabel("\n".join(panels.wrapped(text, grid.width) for text in told), fontsize=SMALL)
     body.supylabel("layer")
     return figure
 

@@ -5,14 +5,18 @@ A macro is \\atlas<Study><Model><Query><Quantity> in letters alone; digits are s
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from attention_atlas.errors import AtlasError
+from attention_atlas.files import write_text
 from attention_atlas.paper.catalogue import NUMBERS_TABLES
 from attention_atlas.paper.columns import COLUMNS, DECIMALS, P_VALUES, TEXT, read_published
-from attention_atlas.paper.tables import latex_text, shown, shown_interval, shown_p
+from attention_atlas.paper.tables import shown, shown_interval, shown_p
+from attention_atlas.paper.texts import latex_note, latex_text
 
 HEADER = """\
 % Numbers of the published tables. Use: \\input{numbers}, then for example \\atlas<Study><Model><Query>EntropyMean.
@@ -45,8 +49,44 @@ def write_numbers(output: Path, tables: list[Path]) -> None:
                 )
             macros[name], sources[name] = value, source
     lines = [f"\\newcommand{{\\{name}}}{{{value}}}\n" for name, value in macros.items()]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(HEADER + "".join(lines), encoding="utf-8")
+    write_text(output, HEADER + latex_note("".join(lines)) + "".join(lines))
+
+
+def same_macros(queries: Mapping[tuple[str, str], Iterable[str]], contrasts: Iterable[str]) -> Iterator[str]:
+    """Names that no rule can write numbers of side by side, told before there is any number.
+
+    `queries` are the query ids of each run (study, model); the contrasts are those of every run.
+    """
+    sources: dict[str, str] = {}
+    told: set[tuple[str, str]] = set()
+    of_query, of_contrast = (macro_ends(table) for table in (("table1", "ablation"), ("contrasts",)))
+    for (study, model), names in queries.items():
+        run = f"run {study} x {model}"
+        ends = [(run, name) for name in map(letters, TOTALS)]
+        ends += [(f"query {query!r} of {run}", letters(query) + end) for query in names for end in of_query]
+        ends += [(f"contrast {name!r} of {run}", letters(name) + end) for name in contrasts for end in of_contrast]
+        for source, end in ends:
+            macro = macro_of_run(study, model) + end
+            other = sources.setdefault(macro, source)
+            if other != source and (other, source) not in told:
+                told.add((other, source))
+                yield (
+                    f"the {other} and the {source} would have the same macros in numbers.tex, for example \\{macro}: "
+                    "names differ in LaTeX by their letters alone; rename one of them"
+                )
+
+
+def macro_of_run(study: str, model: str) -> str:
+    """What the macros of a run begin with."""
+    return "atlas" + letters(study) + letters(model)
+
+
+def macro_ends(tables: Iterable[str]) -> list[str]:
+    """What the macros of a row of tables end in: their quantities."""
+    blank = {table: dict.fromkeys(COLUMNS[table], np.nan) for table in tables}
+    texts = {table: {name: "" for name in COLUMNS[table] if name in TEXT} for table in tables}
+    rows = {table: {**blank[table], **texts[table]} for table in tables}
+    return [letters(name) for table, row in rows.items() for name, _ in quantities(row, table)]
 
 
 def macros_of(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -55,7 +95,7 @@ def macros_of(path: Path) -> Iterator[tuple[str, str, str]]:
         known = ", ".join(f"{name}.csv" for name in NUMBERS_TABLES)
         raise AtlasError(f"{path}: numbers are taken from {known}; leave this table out")
     frame = read_published(path, path.stem)
-    run = "atlas" + letters(path.parent.parent.name) + letters(path.parent.name)
+    run = macro_of_run(path.parent.parent.name, path.parent.name)
     if path.stem == "table1":
         for name in TOTALS:
             yield f"{path}, {name} in all", run + letters(name), str(frame[name].sum())

@@ -1,7 +1,6 @@
 """Overlays: a map of token cells drawn over its image, in original pixels, with the boxes of the target."""
 
 import math
-import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +12,24 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, withStroke
 
 from attention_atlas.errors import AtlasError, nearest
+from attention_atlas.inputs.files import inside
 from attention_atlas.inputs.images import read_image
-from attention_atlas.inputs.study import BOX, OBJECT_COLUMNS, inside, read_table
+from attention_atlas.inputs.study import BOX, OBJECT_COLUMNS, read_table
 from attention_atlas.paper.style import BLUE, SMALL, axes_at
+from attention_atlas.paper.texts import printable, wrapped
+from attention_atlas.readers import check_netcdf, cure, open_netcdf
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DARKEST_GREY = 0.45  # black of an image below its map: the map's colours must stay readable over it
 FEW_BOXES = 8
+DECADES = 2  # of weights that have a colour: less than a hundredth of the figure's largest weight has none
+TICK_ROOM = 1.6  # how many times larger the next tick must be for two labels to stand side by side
 VERDICTS = {1: "correct", 0: "wrong", -1: "not judged"}
 
 
@@ -56,9 +60,16 @@ def read_selected(maps: Path, group: str, study: Path) -> list[Selected]:
     """The samples of one group of selected_maps.nc (named as its figure), with what the study holds of them."""
     if not maps.exists():
         raise AtlasError(f"{maps}: there is no such file; `snakemake tables` makes it, `dvc pull` fetches it")
-    with xr.open_datatree(maps, engine="netcdf4") as tree:
+    check_netcdf(maps)
+    with open_netcdf(maps) as tree:
         nodes = tree.children[group].children if group in tree.children else {}
         samples = {str(name): node.to_dataset().load() for name, node in nodes.items()}
+    for name, dataset in samples.items():
+        missing = [part for part in ("map", "entropy", "row_edge", "col_edge", "layer") if part not in dataset]
+        if missing or "image" not in dataset.attrs:
+            raise AtlasError(
+                f"{maps} does not hold selected maps: {name!r} has no {(*missing, 'image')[0]}. {cure(maps)}"
+            )
     objects, problems = read_table(study / "objects.csv", OBJECT_COLUMNS, further_columns=True)
     if problems:
         raise AtlasError("\n  ".join([f"{study}: {len(problems)} problem(s)", *problems]))
@@ -100,7 +111,7 @@ def show_image(axes: Axes, selected: Selected, faded: bool = False) -> None:
         spine.set(visible=True, linewidth=0.4, color="#BFBFBF")
 
 
-def show_map(axes: Axes, weights: xr.DataArray, selected: Selected, scale: Normalize, smoothing: bool) -> None:
+def show_map(axes: Axes, weights: xr.DataArray, selected: Selected, scale: LogNorm, smoothing: bool) -> None:
     """A map (row, col) over an image: each cell between its own borders, or blended where that was asked for."""
     row_edge, col_edge = selected.maps["row_edge"].values, selected.maps["col_edge"].values
     look: dict[str, Any] = {"norm": scale, "cmap": map_colours()}
@@ -139,19 +150,27 @@ def draw_boxes(axes: Axes, boxes: Iterable[Iterable[float]], colour: str, width:
         )
 
 
-def map_scale(weights: xr.DataArray) -> Normalize:
-    """Colours from zero to the largest weight; from zero to one where there is none."""
-    largest = float(weights.max())
-    return Normalize(0, largest if math.isfinite(largest) and largest > 0 else 1)
+def map_scale(maps: Iterable[xr.DataArray]) -> LogNorm:
+    """Return the one scale of all maps of a figure: logarithmic, `DECADES` up to their largest weight.
+
+    Linear colours would leave every map but the strongest blank; a scale for each map would make one whose largest
+    weight is 0.0001 as dark as one of 0.6.
+    """
+    largest = max((float(weights.max()) for weights in maps if np.isfinite(weights).any()), default=0.0)
+    largest = largest if largest > 0 else 1.0
+    return LogNorm(largest / 10**DECADES, largest, clip=True)
 
 
-def colour_bar(figure: Figure, place: tuple[float, float, float, float], scale: Normalize, label: str) -> Axes:
-    """A horizontal colour bar at a place in mm (left, top, width, height), over the grey of an image."""
+def colour_bar(figure: Figure, place: tuple[float, float, float, float], scale: LogNorm, label: str) -> Axes:
+    """Draw a horizontal colour bar at a place in mm (left, top, width, height), over the grey of an image."""
     axes = axes_at(figure, *place)
     axes.set_facecolor("#E8E8E8")
     bar = figure.colorbar(ScalarMappable(scale, map_colours()), cax=axes, orientation="horizontal")
-    bar.set_label(label, fontsize=SMALL)
+    bar.set_label(label, fontsize=SMALL, loc="left")
     bar.outline.set_linewidth(0.4)
+    lowest, largest = float(scale.vmin or 0), float(scale.vmax or 1)
+    powers = [10.0**power for power in range(-40, 1) if lowest <= 10.0**power < largest / TICK_ROOM]
+    bar.set_ticks([*powers, largest], labels=[f"{value:.2g}" for value in (*powers, largest)])
     axes.tick_params(labelsize=SMALL, length=2, width=0.4)
     return axes
 
@@ -168,15 +187,15 @@ def question_lines(selected: Selected, width: int, most: int) -> list[str]:
     question = " ".join(str(selected.told("query")).split())
     answer = " ".join(str(selected.told("generated_text")).split())
     told = f"“{answer}” ({verdict})"
-    while len(textwrap.wrap(told, width)) > most and answer:
-        answer = answer.rpartition(" ")[0]
+    while len(wrapped(told, width, most + 1)) > most and answer:
+        answer = answer.rpartition(" ")[0] or answer[: len(answer) // 2]
         told = f"“{answer} …” ({verdict})"
     return [*wrapped(question, width, most), *wrapped(told, width, most)]
 
 
 def place_text(selected: Selected) -> str:
     """The step, its token, and the pooling of a sample's maps."""
-    token = str(selected.told("token_text")).strip() or "space"
+    token = printable(str(selected.told("token_text")).strip()) or "space"
     return f"step {selected.told('step')}, token “{token}”"
 
 
@@ -191,14 +210,25 @@ def entropy_text(selected: Selected, layer: int) -> str:
     return f"H = {entropy:.2f} nats" if math.isfinite(entropy) else "no entropy: vision mass 0 or not finite"
 
 
-def wrapped(text: str, width: int, most: int) -> list[str]:
-    """A text in lines of at most `width` characters; the last of `most` lines ends in an ellipsis if text is left."""
-    return textwrap.wrap(text, width, max_lines=most, placeholder=" …") or [""]
+def vision_mass_text(selected: Selected, layer: int) -> str:
+    """The share of a layer's attention that is on the image, mean over heads: "vision mass 0.62"."""
+    mass = float(selected.maps["vision_mass"].sel(layer=layer))
+    if not math.isfinite(mass):
+        return "vision mass undefined"
+    return "vision mass <0.01" if 0 < mass < 0.005 else f"vision mass {mass:.2f}"
 
 
 def target_text(selected: Selected) -> str:
     """What to say where a sample has no target."""
     return "" if selected.boxes else "no target"
+
+
+def bar_label(settings: Mapping[str, Any], samples: list[Selected], scale: LogNorm) -> str:
+    """What the colours of a figure's maps mean, on two lines."""
+    return (
+        f"attention weight, {pooling_text(settings, samples)}; box: target\n"
+        f"one logarithmic scale for all maps; no colour below {scale.vmin:.2g}"
+    )
 
 
 def pooling_text(settings: Mapping[str, Any], samples: list[Selected]) -> str:

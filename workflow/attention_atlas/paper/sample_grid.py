@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from attention_atlas.paper import overlay
@@ -21,9 +21,10 @@ from attention_atlas.paper.style import (
     axes_at,
     new_figure,
 )
+from attention_atlas.paper.texts import wrapped
 
 MARGIN, GAP, GUTTER = 2.0, 1.0, 5.0  # mm: page border, between image and map, between samples
-LINE, TITLE, BAR = 2.7, 4.0, 11.0  # mm: a line of text, a sample's title, the colour bar with its label
+LINE, TITLE, BAR = 2.7, 4.0, 13.5  # mm: a line of text, a sample's title, the colour bar with its label
 CHARACTER = 1.22  # mm that a character of 6 pt takes
 QUESTION_LINES = 2
 MOST_COLUMNS = 6
@@ -49,18 +50,19 @@ def draw_grid(
     At least `columns` samples side by side, more where a page is full; a header, if any, stands above all.
     """
     width = SINGLE_COLUMN if len(samples) == 1 else DOUBLE_COLUMN
-    told = overlay.wrapped(header, int((width - 2 * MARGIN) / CHARACTER), 9) if header else []
+    told = wrapped(header, int((width - 2 * MARGIN) / CHARACTER), 9) if header else []
     upper = MARGIN + (len(told) * LINE + 1 if told else 0)
     columns, side, heights = layout(samples, width, columns, upper, max(len(one.details) for one in captions))
     tops = [upper, *(upper + below for below in itertools.accumulate(heights))]
     figure = new_figure(width, tops[-1] + BAR + MARGIN, layout="none")
     write(figure, MARGIN, MARGIN, told, "black")
+    scale = overlay.map_scale(shown_map(selected) for selected in samples)
     for index, (selected, caption) in enumerate(zip(samples, captions, strict=True)):
         left = MARGIN + (index % columns) * (2 * side + GAP + GUTTER)
         place = (left, tops[index // columns], side)
-        draw_sample(figure, selected, caption, place, settings["figures"]["smoothing"])
-    place = (MARGIN, tops[-1], min(60.0, width - 2 * MARGIN))
-    draw_bar(figure, place, f"attention weight, {overlay.pooling_text(settings, samples)}; box: target")
+        draw_sample(figure, selected, caption, place, scale, settings["figures"]["smoothing"])
+    bar = (MARGIN + 2, tops[-1], min(80.0, width - 2 * MARGIN - 4), 2.2)
+    overlay.colour_bar(figure, bar, scale, overlay.bar_label(settings, samples, scale))
     return figure
 
 
@@ -87,7 +89,12 @@ def height_of(selected: Selected, side: float) -> float:
 
 
 def draw_sample(
-    figure: Figure, selected: Selected, caption: Caption, place: tuple[float, float, float], smoothing: bool
+    figure: Figure,
+    selected: Selected,
+    caption: Caption,
+    place: tuple[float, float, float],
+    scale: LogNorm,
+    smoothing: bool,
 ) -> None:
     """One sample at (left, top, side): title, image and map, and below what was asked, answered and its details."""
     left, top, side = place
@@ -96,8 +103,7 @@ def draw_sample(
     over = axes_at(figure, left + side + GAP, top + TITLE, side, tall)
     overlay.show_image(image, selected)
     overlay.show_image(over, selected, faded=True)
-    weights = shown_map(selected)
-    overlay.show_map(over, weights, selected, overlay.map_scale(weights), smoothing)
+    overlay.show_map(over, shown_map(selected), selected, scale, smoothing)
     for axes in (image, over):
         overlay.show_boxes(axes, selected)
     characters = int((2 * side + GAP) / CHARACTER)
@@ -105,7 +111,7 @@ def draw_sample(
     lines = overlay.question_lines(selected, characters, QUESTION_LINES)
     below = top + TITLE + tall + 1
     write(figure, left, below, lines, "black")
-    details = [overlay.wrapped(text, characters, 1)[0] for text in caption.details]
+    details = [wrapped(text, characters, 1)[0] for text in caption.details]
     write(figure, left, below + len(lines) * LINE, details, GREY)
 
 
@@ -114,18 +120,15 @@ def shown_map(selected: Selected) -> xr.DataArray:
     return selected.maps["map"].sel(layer=int(selected.told("shown_layer")))
 
 
+def mass_text(selected: Selected) -> str:
+    """How much of the attention the map of a sample holds, and its largest weight."""
+    mass = overlay.vision_mass_text(selected, int(selected.told("shown_layer")))
+    return f"{mass}, {largest_text(selected)}"
+
+
 def largest_text(selected: Selected) -> str:
-    """Where the colours of a sample's map end."""
-    return f"largest weight {overlay.map_scale(shown_map(selected)).vmax:.2g}"
-
-
-def draw_bar(figure: Figure, place: tuple[float, float, float], label: str) -> None:
-    """The colour bar at (left, top, width): every map has its own scale."""
-    bar = overlay.colour_bar(figure, (*place, 2.2), Normalize(0, 1), label)
-    bar.set_xticks([0, 1], ["0", "largest of the map"])
-    lowest, largest = bar.get_xticklabels()
-    lowest.set_horizontalalignment("left")
-    largest.set_horizontalalignment("right")
+    """The largest weight of a sample's map."""
+    return f"largest weight {float(shown_map(selected).max()):.2g}"
 
 
 def write(figure: Figure, left: float, top: float, lines: Iterable[str], colour: str, **font: Any) -> None:

@@ -11,20 +11,24 @@ from matplotlib.patches import Patch
 
 from attention_atlas.paper import panels
 from attention_atlas.paper.style import (
+    DOUBLE_COLUMN,
     GREY,
     LIGHT_GREY,
     ORANGE,
+    SINGLE_COLUMN,
     Stroke,
     house_style,
     label,
     message_figure,
-    percent,
     strokes,
 )
 
-PANEL_HEIGHT = 46.0  # mm
-ABOVE_COUNTS = 0.1  # of a panel's height, where the numbers of images end
-CHARACTER = 1.22  # mm that a character of 6 pt takes
+COLUMNS = ("entropy_mean", "entropy_min")
+BENEATH = 34.0  # mm of a page that axis label and legend take, about
+PLANE = 28.0  # mm of a panel above its tick labels
+LAYOUTS = ((SINGLE_COLUMN, 2), (DOUBLE_COLUMN, 4), (DOUBLE_COLUMN, 6))
+LEAST_SPAN = 0.1
+ROOM = 0.14  # of an axis, for the share of answers
 UNSURE = 0.5  # a token that fewer samples than this share is printed grey
 
 
@@ -34,33 +38,30 @@ def draw(steps: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
     if steps.empty:
         return message_figure("No step progression: no sample generated a token with a defined map.")
     queries = panels.by_query(steps)
-    widest = widest_row(steps)
-    figure, body = panels.figure_for(len(queries), PANEL_HEIGHT, widest)
-    width = panels.panel_width(figure, len(queries), widest)
+    grid = panels.grid_of_queries(queries, PLANE + panels.labels_height(queries.values()), LAYOUTS, BENEATH)
+    figure, body = panels.figure_for(grid)
     stroke_of = strokes(steps["query_type"])
-    for axes, (query, rows) in zip(
-        panels.panel_axes(body, queries, widest, share_x=False), queries.items(), strict=True
-    ):
-        mark_answer(axes, rows, panels.answer_steps(steps, query), width)
-        panels.set_token_axis(axes, rows, width, panels.answer_steps(steps, query))
+    all_axes = panels.panel_axes(body, grid, share_x=False)
+    limits = panels.set_value_axis(all_axes[0], steps, COLUMNS, LEAST_SPAN, above=ROOM)
+    for axes, (query, rows) in zip(all_axes, queries.items(), strict=True):
+        answers = panels.answer_steps(steps, query)
+        panels.set_token_axis(axes, rows, grid.panel_width, answers)
+        mark_answer(axes, rows, answers, grid.panel_width)
         grey_unsure_tokens(axes, rows)
-        if panels.has_values(axes, rows, "entropy_mean"):
+        if panels.has_values(axes, rows, "entropy_mean", grid.panel_width):
             draw_entropies(axes, rows, stroke_of[query[1]])
-            write_counts(axes, rows, width)
-            panels.note_missing_intervals(axes, rows, "entropy_mean", bottom=ABOVE_COUNTS)
-    all_axes = body.get_axes()
-    low, high = all_axes[0].get_ylim()
-    all_axes[0].set_ylim(low - 0.16 * (high - low), high + 0.12 * (high - low))
-    body.supxlabel("most frequent token and number of the step")
-    body.supylabel(panels.measure_label(steps))
-    panels.add_legend(figure, legend(steps, settings), panels.shown_map(steps))
+    all_axes[0].set_ylim(limits)
+    body.supxlabel("step and its most frequent token")
+    panels.label_values(body, grid, panels.measure_label(steps))
+    changing = [rows for rows in queries.values() if rows["n"].nunique(dropna=False) > 1]
+    remarks = [
+        grid.remark,
+        panels.cut_axis(limits),
+        panels.CHANGING_COUNT if changing else "",
+        panels.missing_intervals(queries, COLUMNS),
+    ]
+    panels.add_legend(figure, legend(steps, settings), panels.shown_map(steps), *remarks)
     return figure
-
-
-def widest_row(steps: pd.DataFrame) -> int:
-    """Panels side by side: fewer where answers are long and queries few enough for taller pages."""
-    longest, queries = steps["step"].nunique(), steps["query_id"].nunique()
-    return 2 if longest > 12 and queries <= 8 else 4
 
 
 def mark_answer(axes: Axes, rows: pd.DataFrame, most: list[int], width: float) -> None:
@@ -71,7 +72,7 @@ def mark_answer(axes: Axes, rows: pd.DataFrame, most: list[int], width: float) -
     for step in most:
         share = float(rows.loc[rows["step"] == step, "answer_share"].iloc[0])
         text, upper = f"answer {share:.0%}", axes.get_xaxis_transform()
-        place, side = inside(step, rows, len(text) * CHARACTER / width)
+        place, side = inside(step, rows, panels.text_width(text) / width)
         label(axes, place, 0.985, text, transform=upper, ha=side, va="top", color="black")
 
 
@@ -90,18 +91,6 @@ def draw_entropies(axes: Axes, rows: pd.DataFrame, stroke: Stroke) -> None:
             markerfacecolor=face,
             markeredgewidth=0.6,
         )
-
-
-def write_counts(axes: Axes, rows: pd.DataFrame, width: float) -> None:
-    """The number of images at the lower edge, at the first step and wherever it changes."""
-    counts = rows["n"].astype("Int64")
-    changed = counts.ne(counts.shift()).fillna(True)
-    crowded = len(rows) * 4.5 > width
-    for step, n in zip(rows["step"][changed], counts[changed], strict=True):
-        text = f"n = {n}" if step == rows["step"].iloc[0] and not crowded else str(n)
-        lower, rotation = axes.get_xaxis_transform(), 90 if crowded else 0
-        place, side = (int(step), "center") if crowded else inside(int(step), rows, len(text) * CHARACTER / width)
-        label(axes, place, 0.02, text, transform=lower, ha=side, va="bottom", rotation=rotation)
 
 
 def inside(step: int, rows: pd.DataFrame, share: float) -> tuple[float, str]:
@@ -125,7 +114,7 @@ def grey_unsure_tokens(axes: Axes, rows: pd.DataFrame) -> None:
 
 def legend(steps: pd.DataFrame, settings: Mapping[str, Any]) -> list[Any]:
     """What the marks mean."""
-    interval = f"{percent(settings['statistics']['confidence'])} BCa interval over images"
+    interval = panels.interval_legend(settings).get_label()
     marker: dict[str, Any] = {"color": GREY, "marker": "o", "markeredgewidth": 0.6}
     return [
         *panels.type_legend(steps["query_type"]),

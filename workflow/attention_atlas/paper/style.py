@@ -1,18 +1,24 @@
 """The look of the figures: sizes of a paper, fonts that are embedded, colours that colour-blind readers tell apart."""
 
+import functools
 import textwrap
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import Normal, withStroke
 from matplotlib.typing import LineStyleType
 
+from attention_atlas.files import replacing
+from attention_atlas.paper import fonts
+
+Parameters = ParamSpec("Parameters")
+Drawn = TypeVar("Drawn")
 MM_PER_INCH = 25.4
 SINGLE_COLUMN, DOUBLE_COLUMN, PAGE_HEIGHT = 85.0, 178.0, 230.0  # mm
 SMALL, NORMAL = 6.0, 7.0  # pt; nothing is smaller than 6 pt at final size
@@ -35,7 +41,6 @@ DEFAULTS: dict[Any, Any] = {
     if not name.startswith(("backend", "interactive", "toolbar", "webagg", "tk.", "timezone"))
 }
 HOUSE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
     "font.size": NORMAL,
     "axes.titlesize": NORMAL,
     "axes.labelsize": NORMAL,
@@ -66,8 +71,19 @@ HOUSE: dict[Any, Any] = {
     "figure.constrained_layout.hspace": 0.02,
     "figure.constrained_layout.wspace": 0.02,
 }
-# A decorator, of every `draw` and of `save`; as a `with` block it would serve once alone.
-house_style = mpl.rc_context({**DEFAULTS, **HOUSE})
+
+
+def house_style(draw: Callable[Parameters, Drawn]) -> Callable[Parameters, Drawn]:
+    """Decorate a function that draws: in the house style, with fonts for all texts of what it is drawn from."""
+
+    @functools.wraps(draw)
+    def styled(*sources: Parameters.args, **further: Parameters.kwargs) -> Drawn:
+        families = fonts.families(fonts.texts_of([*sources, further]))
+        with mpl.rc_context({**DEFAULTS, **HOUSE, "font.family": families}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `save` tells it once
+            return draw(*sources, **further)
+
+    return styled
 
 
 @dataclass(frozen=True)
@@ -122,12 +138,6 @@ def label(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
     axes.text(x, y, text, **{"transform": axes.transAxes, "fontsize": SMALL, "color": GREY, **look})
 
 
-def note(axes: Axes, text: str, width: int = 30, bottom: float = 0.03) -> None:
-    """A remark in a panel, at its lower edge or `bottom` above it, readable over lines."""
-    halo = [withStroke(linewidth=2, foreground="white"), Normal()]
-    label(axes, 0.5, bottom, textwrap.fill(text, width), ha="center", va="bottom", path_effects=halo, zorder=4)
-
-
 def percent(confidence: float) -> str:
     """A confidence level as a percentage: 0.95 becomes "95 %"."""
     return f"{confidence * 100:.4g} %"
@@ -136,7 +146,14 @@ def percent(confidence: float) -> str:
 @house_style
 def save(figure: Figure, pdf: Path, png: Path, dpi: int) -> None:
     """Write a figure as PDF and PNG: the same bytes for the same figure, at its own size."""
-    for path in (pdf, png):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(pdf, format="pdf", dpi=dpi, metadata={"CreationDate": None})
-    figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
+    with fonts.tells_missing():
+        for path, kind, metadata in ((pdf, "pdf", {"CreationDate": None}), (png, "png", {"Software": None})):
+            with replacing(path) as partial:
+                figure.savefig(partial, format=kind, dpi=dpi, metadata=metadata)
+
+
+@house_style
+def save_sheet(figure: Figure, output: Path, dpi: int) -> None:
+    """Write a figure in the format that the name of its file says."""
+    with fonts.tells_missing(), replacing(output) as partial:
+        figure.savefig(partial, format=output.suffix.removeprefix("."), dpi=dpi)

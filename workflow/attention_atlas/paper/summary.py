@@ -1,20 +1,26 @@
-"""summary.json: the headline numbers of every run, nested by study and model, as DVC's metrics."""
+"""summary.json: the main numbers of every run by query; metrics.json: a few for each run, which DVC shows as metrics.
 
-import json
+Both are nested by study and model.
+"""
+
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from attention_atlas.errors import AtlasError
+from attention_atlas.files import write_json
 from attention_atlas.paper.columns import read_published
 
 TOTALS = ("samples", "failed", "no_answer")
 HEADLINES = ("entropy_mean", "entropy_min", "layer_of_min", "accuracy", "n")
 
 
-def write_summary(output: Path, tables: list[Path]) -> None:
-    """Write the headline numbers of tables results/paper/tables/<study>/<model>/table1.csv."""
+RANGES = ("accuracy", "entropy_mean")
+
+
+def write_summary(output: Path, tables: list[Path], metrics: Path | None = None) -> None:
+    """Write the main numbers, and the metrics, of tables results/paper/tables/<study>/<model>/table1.csv."""
     summary: dict[str, dict[str, Any]] = {}
     for path in tables:
         model, study = path.parent.name, path.parent.parent.name
@@ -22,8 +28,19 @@ def write_summary(output: Path, tables: list[Path]) -> None:
         if model in models:
             raise AtlasError(f"{path}: the run {study} x {model} is given twice; give each table once")
         models[model] = headlines(read_published(path, "table1"))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(output, summary, indent=2, sort_keys=True)
+    if metrics is not None:
+        few = {study: {model: ranges(run) for model, run in models.items()} for study, models in summary.items()}
+        write_json(metrics, few, indent=2, sort_keys=True)
+
+
+def ranges(run: dict[str, Any]) -> dict[str, Any]:
+    """The totals of a run, and the lowest and highest query of each main number; null where there is no value."""
+    metrics = {name: run[name] for name in TOTALS}
+    for name in RANGES:
+        values = [query[name] for query in run["queries"].values() if query[name] is not None]
+        metrics |= {f"lowest_{name}": min(values, default=None), f"highest_{name}": max(values, default=None)}
+    return metrics
 
 
 def headlines(table1: pd.DataFrame) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from attention_atlas.errors import AtlasError
+from attention_atlas.files import write_text
 from attention_atlas.paper.columns import (
     CONFIDENCE_LIMITS,
     DECIMALS,
@@ -24,6 +25,7 @@ from attention_atlas.paper.columns import (
     TEXT,
     read_summary,
 )
+from attention_atlas.paper.texts import csv_cell, latex_note, latex_text, markdown_text, printable
 
 SHOWN_DECIMALS = 2
 P_DECIMALS = DECIMALS + 1
@@ -54,13 +56,12 @@ def write_table(
     """Write one summary of results/analysis/<study>/<model>/ as CSV, and as Markdown and LaTeX where it has these."""
     frame = rounded(read_summary(summary, name))
     # Built before anything is written, so that a table without these formats leaves no file behind.
-    texts = {csv: csv_text(frame)}
+    texts = {csv: as_csv(frame)}
     if markdown or latex:
         table = printed(name, frame, summary.parent.parent.name, summary.parent.name, confidence)
         texts |= {path: text(table) for path, text in ((markdown, as_markdown), (latex, as_latex)) if path}
     for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
 
 
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +69,7 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
     columns = {}
     for name in frame:
         if name in TEXT:
-            columns[name] = frame[name].map(printable)
+            columns[name] = frame[name].map(lambda text: printable(text) if isinstance(text, str) else "")
         elif name in INTEGERS:
             columns[name] = frame[name].astype("Int64")
         elif name in P_VALUES:
@@ -78,16 +79,9 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def printable(text: Any) -> str:
-    """A text on one line: line breaks and other control characters as escapes."""
-    if not isinstance(text, str):
-        return ""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def csv_text(frame: pd.DataFrame) -> str:
-    """A rounded table as CSV with fixed decimals; empty where there is no value."""
-    written = frame.copy()
+def as_csv(frame: pd.DataFrame) -> str:
+    """A rounded table as CSV with fixed decimals; empty where there is no value; no text that is a formula."""
+    written = frame.assign(**{name: frame[name].map(csv_cell) for name in frame if name in TEXT})
     for name in P_VALUES & set(frame):
         written[name] = ["" if pd.isna(value) else f"{value:.{P_DECIMALS}f}" for value in frame[name]]
     return written.to_csv(index=False, lineterminator="\n", float_format=f"%.{DECIMALS}f")
@@ -556,6 +550,9 @@ def as_markdown(table: Printed) -> str:
 def as_latex(table: Printed) -> str:
     """A table as LaTeX with booktabs rules: a float over both columns, or a longtable over pages."""
     escaped = table.cells.rename(columns=latex_text).map(latex_text)
+    first = escaped.columns[0]
+    # After the end of a row, LaTeX takes a bracket or a star for an option of it.
+    escaped[first] = escaped[first].astype(str).str.replace(r"^(?=[\[*])", "{}", regex=True)
     text = escaped.style.hide(axis="index").to_latex(
         hrules=True,
         caption=latex_text(" ".join((table.caption, *table.remarks))),
@@ -566,30 +563,7 @@ def as_latex(table: Printed) -> str:
         position_float=None if table.long else "centering",
     )
     small = "\\scriptsize\\setlength{\\tabcolsep}{3pt}"
+    note = latex_note(text)
     if table.long:
-        return f"% Needs the packages booktabs and longtable.\n\\begingroup{small}\n{text}\\endgroup\n"
-    return "% Needs the package booktabs.\n" + text.replace("\\centering\n", f"\\centering{small}\n", 1)
-
-
-def markdown_text(text: str) -> str:
-    """A text as Markdown shows it literally, inside a table too."""
-    return re.sub(r"([\\`*_&<|~]|\](?=\())", r"\\\1", text)
-
-
-def latex_text(text: str) -> str:
-    """A text as LaTeX prints it literally, in any font encoding; a minus before a digit becomes a minus sign."""
-    escaped = "".join(LATEX_ESCAPES.get(char, char) for char in text)
-    return re.sub(r"(?<!\w)-(?=\d)", r"$-$", escaped)
-
-
-LATEX_ESCAPES = {
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "−": "$-$",
-    "–": "--",
-}
+        return f"% Needs the packages booktabs and longtable.\n{note}\\begingroup{small}\n{text}\\endgroup\n"
+    return f"% Needs the package booktabs.\n{note}" + text.replace("\\centering\n", f"\\centering{small}\n", 1)

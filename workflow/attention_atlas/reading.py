@@ -1,0 +1,189 @@
+"""Reading files that people write, by the standard library alone: what is wrong with one becomes a sentence."""
+
+import json
+import re
+import reprlib
+import stat
+import sys
+import unicodedata
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from attention_atlas.errors import AtlasError
+
+LONGEST_SHOWN = 120
+NO_SUCH_FILE = "there is no such file"
+KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
+JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+JSON_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|(-?Infinity|NaN)', re.DOTALL)
+COLON = re.compile(r"\s*:")
+HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it, cut short where it is long."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = LONGEST_SHOWN
+    short.maxlist = short.maxtuple = short.maxdict = 12
+    short.maxlevel = 4
+    return short.repr(value)
+
+
+def shown_path(path: Path | str) -> str:
+    """A path as an error shows it, cut short where it is long."""
+    text = str(path)
+    return text if len(text) <= 3 * LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}...{text[-LONGEST_SHOWN:]}"
+
+
+def read_text(path: Path, missing: str = NO_SUCH_FILE) -> str:
+    """The text of a file in UTF-8, without its byte-order mark; `missing` is what is said where there is none.
+
+    Refuses what is no plain file before it is opened: a pipe would never end.
+    """
+    here = shown_path(path)
+    try:
+        mode = path.stat().st_mode
+        kind = next((name for is_kind, name in KINDS.items() if is_kind(mode)), None)
+        if kind:
+            raise AtlasError(f"{here}: is {kind}; give a file")
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise AtlasError(f"{here}: {missing}") from None
+    except UnicodeDecodeError as error:
+        found = "it looks like UTF-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else error.reason
+        raise AtlasError(f"{here}: is not UTF-8 ({found}, byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise AtlasError(f"{here}: cannot be read ({error.strerror})") from None
+    except ValueError:  # of a path with a NUL byte
+        raise AtlasError(f"{here!r}: is no name of a file; it holds a NUL byte") from None
+
+
+def parse_json(text: str, source: Path | str, line: int | None = None) -> Any:
+    """The value that a text holds as JSON; `line` is given where the text is one line of its source.
+
+    Refuses what JSON leaves open and readers answer in different ways: a key that stands twice, NaN and Infinity, half
+    of a surrogate pair.
+    """
+    here = shown_path(source) if line is None else f"{shown_path(source)}, line {line}"
+    try:
+        content = json.loads(text, object_pairs_hook=once, parse_constant=refuse_constant)
+    except RepeatedKeyError as error:
+        first, second = (place(text, at, line) for at in repeated_key(text))
+        raise AtlasError(
+            f"{here}: the key {shown(error.args[0])} stands twice in one object, {first} and {second}; leave one out"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise AtlasError(f"{here}: is not JSON ({error.msg}, {place(text, error.pos, line)})") from None
+    except ConstantError as error:
+        where = place(text, next(one.start() for one in JSON_CONSTANT.finditer(text) if one.group(1)), line)
+        raise AtlasError(f"{here}: {error} is no JSON number ({where}); write null, or leave it out") from None
+    except ValueError:  # the only other one that json.loads raises
+        raise AtlasError(f"{here}: holds a number of over {sys.get_int_max_str_digits()} digits; correct it") from None
+    except RecursionError:
+        raise AtlasError(f"{here}: its lists and objects are nested too deep to be read") from None
+    half = half_a_pair(content) if HALF_A_PAIR.search(text) else None
+    if half:
+        raise AtlasError(f"{here}: holds {half!r}, half of a surrogate pair, which is no character; correct the text")
+    return content
+
+
+class ConstantError(Exception):
+    """NaN, Infinity or -Infinity in JSON."""
+
+
+class RepeatedKeyError(Exception):
+    """A key that stands twice in one JSON object."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs of a JSON object as a dictionary; refuses a key that stands twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise RepeatedKeyError(next(name for name in names if names.count(name) > 1))
+    return made
+
+
+def refuse_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    raise ConstantError(name)
+
+
+def repeated_key(text: str) -> tuple[int, int]:
+    """Where the first key that stands twice in its object stands, both times; of a text that is JSON."""
+    objects: list[dict[str, int] | None] = []
+    for token in JSON_TOKEN.finditer(text):
+        sign = token.group()
+        if sign in "{[":
+            objects.append({} if sign == "{" else None)
+        elif sign in "}]":
+            objects.pop()
+        elif objects and objects[-1] is not None and COLON.match(text, token.end()):
+            first = objects[-1].setdefault(json.loads(sign), token.start())
+            if first != token.start():
+                return first, token.start()
+    return 0, 0
+
+
+def place(text: str, position: int, line: int | None) -> str:
+    """A position in a text, in words; of one line by its column."""
+    column = position - text.rfind("\n", 0, position)
+    return f"column {column}" if line is not None else f"line {text.count(chr(10), 0, position) + 1} column {column}"
+
+
+def half_a_pair(content: Any) -> str | None:
+    """The first half of a surrogate pair in the texts of a JSON value, which no file can hold."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return str(error.object[error.start])
+    return None
+
+
+def control_character(text: str) -> str | None:
+    """The first character of a text that no one types and no program agrees on: NUL, bell, escape, half a pair."""
+    found = CONTROL.search(text)
+    if found:
+        return found.group()
+    return None if text.isascii() else next((one for one in text if "\ud800" <= one <= "\udfff"), None)
+
+
+def other_form(path: Path) -> str:
+    """A hint where, in place of a file that is not there, one lies whose name looks the same; else nothing."""
+    try:
+        changed = path.parent.stat().st_mtime_ns
+        there = names_in(path.parent, changed).get(looks(path.name), [])
+    except (OSError, ValueError):
+        return ""
+    if not there or path.name in there:
+        return ""
+    ours, theirs = form(path.name), form(there[0])
+    how = f"in Unicode form {theirs} (the table has {ours})" if ours != theirs else "in other capitals"
+    return f"; {there[0]!r} lies there {how}: rename the file, or copy its name into the table"
+
+
+@lru_cache(maxsize=8)
+def names_in(folder: Path, changed: int) -> dict[str, list[str]]:
+    """The names in a folder by what they look like; `changed` is the folder's time, so that a change is seen."""
+    names: dict[str, list[str]] = {}
+    for one in sorted(folder.iterdir()):
+        names.setdefault(looks(one.name), []).append(one.name)
+    return names
+
+
+def looks(name: str) -> str:
+    """What a name looks like: composed, in small letters."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def form(name: str) -> str:
+    """The Unicode form of a name: composed, decomposed, or some of each."""
+    return next((kind for kind in ("NFC", "NFD") if unicodedata.is_normalized(kind, name)), "mixed")
