@@ -149,7 +149,7 @@ def commands(shards, twins, interventions):
     for name in catalogue.TABLES:
         written = ["--csv", str(TABLES / f"{name}.csv")]
         yield ["table", "--name", name, "--input", str(MADE / f"{name}.parquet"), *given, *written]
-    yield ["findings", "--tables", str(TABLES), "--output", str(TABLES / "findings.md")]
+    yield ["findings", "--tables", str(TABLES), *given, "--output", str(TABLES / "findings.md")]
 
 
 def published(root, name):

@@ -125,7 +125,7 @@ def commands(root):
         written = [part for ending, path in paths.items() for part in (options[ending], path)]
         yield ["table", "--name", name, "--input", f"{made}/{name}.parquet", *given, *written], list(paths.values())
     quoted = [f"{tables}/{name}.csv" for name in catalogue.NUMBERS_TABLES]
-    yield ["findings", "--tables", tables, "--output", f"{tables}/findings.md"], [f"{tables}/findings.md"]
+    yield ["findings", "--tables", tables, *given, "--output", f"{tables}/findings.md"], [f"{tables}/findings.md"]
     numbers, summary = "results/paper/tables/numbers.tex", "results/summary.json"
     yield ["numbers", "--output", numbers, *quoted], [numbers]
     yield ["summary", "--output", summary, quoted[0]], [summary]

@@ -1050,9 +1050,8 @@ def test_no_text_of_a_user_is_taken_for_a_formula(name, run, tmp_path):
             told = {"query": HOSTILE, "generated_text": HOSTILE, "token_text": HOSTILE, "query_type": "$a_b$"}
             selected.maps.attrs |= told | {"query_id": "$q$"}
     else:
-        sources = [
-            published(run, table).replace({"q0": "$q$", "counting": "$a_b$"}) for table in catalogue.figure_tables(name)
-        ]
+        formulas = {"q0": "$q$", "q2": "$q_2$", "counting": "$a_b$", "attribute": "$a^b$"}
+        sources = [published(run, table).replace(formulas) for table in catalogue.figure_tables(name)]
     figure = draw(name, sources)
     saved(figure, tmp_path / name)
     told = "\n".join(text.get_text() for text, _ in texts_of(figure))
