@@ -15,6 +15,7 @@ from attention_atlas.inputs.answers import (
     find_answer,
     judge,
 )
+from attention_atlas.inputs.phrasing import NEGATION
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -123,7 +124,7 @@ def test_signs_in_a_spelling_stand_for_themselves():
 )
 def test_the_first_word_of_the_vocabulary_is_the_answer(spellings, before, separator, data):
     answers = {f"answer {number}": [word] for number, word in enumerate(spellings)}
-    others = [word for word in before if word not in spellings and word != "answer"]
+    others = [word for word in before if word not in spellings and word != "answer" and not NEGATION.search(word)]
     wanted = data.draw(st.sampled_from(spellings))
     shown = data.draw(st.sampled_from([wanted, wanted.upper(), wanted.title()]))
     text = separator.join([*others, shown, *data.draw(st.lists(st.sampled_from(spellings), max_size=3))])
@@ -232,6 +233,74 @@ def test_a_number_is_not_cut_out_of_a_longer_one(text, expected):
     assert answer_of(text, COUNTING) == expected
 
 
+GERMAN = {"0": ["null", "kein", "keine"], "2": ["zwei"], "3": ["drei"], "4": ["vier"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        *((text, GERMAN) for text in ("drei bis vier", "zwei bis drei Kreise", "zwei Millionen", "drei Milliarden")),
+        *((text, FRENCH) for text in ("deux à trois", "de deux à trois cercles", "3 à 4")),
+        *((text, CHINESE_NUMBERS) for text in ("三到十个", "二至三个", "二〜三", "3到10个")),
+        *((text, COUNTING) for text in ("5%", "5 % of them")),
+    ],
+)
+def test_ranges_and_great_numbers_of_other_languages_are_no_answer(text, answers):
+    assert answer_of(text, answers) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "answers"),
+    [
+        *(
+            (text, "0", COUNTING)
+            for text in (
+                *("There aren't any.", "There are not any circles in the image.", "I don’t see any circles."),
+                *("Not a single one.", "There isn't any, only a square", "I cannot see any of them"),
+            )
+        ),
+        ("There aren't any circles, but 3 squares.", "0", COUNTING),
+        ("I don't have any doubt that there are 3.", None, COUNTING),
+        ("I can't say with any certainty, but 3.", "3", COUNTING),
+        ("I don't see any other shapes; there are 3.", "3", COUNTING),
+        ("I can't see any.", "no", RECOGNITION),
+        ("Yes, and there aren't any others.", "yes", RECOGNITION),
+        ("There isn't any red.", None, COLOUR),
+    ],
+)
+def test_not_any_is_no(text, expected, answers):
+    assert answer_of(text, answers) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "answers"),
+    [
+        *(
+            (text, "3", COUNTING)
+            for text in (
+                *("I cannot see more than 3 circles.", "not more than 3", "not less than three", "Not fewer than 3"),
+                *("If I'm not mistaken there are 3", "Not including the square there are 3 circles"),
+                *("Without counting the square there are 3", "Other than the square there are 3"),
+            )
+        ),
+        ("nicht mehr als drei", "3", GERMAN),
+        ("pas plus de trois cercles", "3", FRENCH),
+        *(
+            (text, "red", COLOUR)
+            for text in (
+                *("The circle without a border is red", "Without a doubt red", "Without any question, red"),
+                *("none other than red", "The circle isn't just red", "The circle, unlike the blue square is red"),
+            )
+        ),
+        ("Without a doubt yes", "yes", RECOGNITION),
+        ("sans aucun doute rouge", "rouge", {"rouge": [], "bleu": []}),
+        ("il n'est pas seulement rouge", "rouge", {"rouge": [], "bleu": []}),
+    ],
+)
+def test_what_a_negation_does_not_reach_is_an_answer(text, expected, answers):
+    assert answer_of(text, answers) == expected
+
+
 def test_a_longer_number_that_the_vocabulary_has_is_found():
     answers = {"3": ["three"], "23": ["twenty-three"], "-3": [], "3.5": [], "2-3": []}
     for text, expected in (("Twenty three.", "23"), ("−3", "-3"), ("3.5", "3.5"), ("2–3", "2-3"), ("three", "3")):
@@ -297,6 +366,14 @@ def test_a_number_beside_no_decides_where_no_stands_by_itself(text, expected):
         ("既不是红色也不是蓝色，是绿色", "绿色", CHINESE),
         ("赤ではなく青です", "青", JAPANESE),
         ("빨간색이 아니라 파란색입니다.", "파란색", KOREAN),
+        ("빨간색 원이 아니라 파란색 원입니다.", "파란색", KOREAN),
+        ("두 개가 아니라 세 개입니다", "3", KOREAN_NUMBERS),
+        ("赤くない、青い", "青", JAPANESE),
+        ("赤でも青でもない", None, JAPANESE),
+        ("不是红色、蓝色，而是绿色", "绿色", CHINESE),
+        ("一个圆形也没有", "0", CHINESE_NUMBERS),
+        ("Le cercle n'est plus rouge, il est bleu", "bleu", {"rouge": [], "bleu": []}),
+        ("Il n’est jamais rouge, il est bleu", "bleu", {"rouge": [], "bleu": []}),
     ],
 )
 def test_what_a_text_denies_is_not_its_answer(text, expected, answers):

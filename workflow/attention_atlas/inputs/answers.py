@@ -11,6 +11,7 @@ from attention_atlas.errors import nearest
 from attention_atlas.folding import BETWEEN_WORDS, UNSEEN, Folded, fold, spelling_key
 from attention_atlas.inputs.phrasing import (
     NO_WORDS,
+    NOT_ANY,
     NUMBER_WORDS,
     boundaries,
     in_longer_number,
@@ -120,8 +121,19 @@ def candidates(text: str, known: Vocabulary) -> list[Candidate]:
     for match in known.expression.finditer(text):
         key = known.keys[int(str(match.lastgroup)[1:])]
         found.append(Candidate(key, match.start(), match.end()))
+    found = with_not_any(text, found, known)
     neighbours = zip([None, *found], found, [*found[1:], None], strict=False)
     return [one for before, one, after in neighbours if stands_alone(text, before, one, after, known)]
+
+
+def with_not_any(text: str, found: Sequence[Candidate], known: Vocabulary) -> list[Candidate]:
+    """The candidates and, where the vocabulary has "no" or "none", each "not any", which says the same."""
+    key = next((word for word in ("none", "no") if word in known.answers), None)
+    if key is None:
+        return [*found]
+    more = [Candidate(key, match.start(), match.end()) for match in NOT_ANY.finditer(text)]
+    others = [one for one in found if not any(no.start < one.end and one.start < no.end for no in more)]
+    return sorted([*others, *more], key=lambda one: one.start)
 
 
 def stands_alone(

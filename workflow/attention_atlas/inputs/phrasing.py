@@ -33,9 +33,12 @@ def words(text: str) -> frozenset[str]:
 UNITS = words(
     "one two three four five six seven eight nine un une deux trois quatre cinq six sept huit neuf uno "
     "una dos tres cuatro cinco seis siete ocho nueve um uma dois duas quatro sete oito nove один одна два "
-    "две три четыре пять шесть семь восемь девять"
+    "две три четыре пять шесть семь восемь девять ein eine zwei drei vier fünf sechs sieben acht neun"
 )
-TEENS = words("zero ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen")
+TEENS = words(
+    "zero ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
+    "null zehn elf zwölf dix onze douze diez doce"
+)
 TENS = words(
     "twenty thirty forty fourty fifty sixty seventy eighty ninety vingt trente quarante cinquante "
     "soixante vingts veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa vinte trinta "
@@ -44,8 +47,8 @@ TENS = words(
 )
 MULTIPLIERS = words(
     "hundred hundreds thousand thousands million millions billion billions trillion trillions dozen "
-    "dozens hundert tausend cent cents mille cien ciento cientos mil millones cem cento сто тысяча тысячи "
-    "тысяч yuz yüz"
+    "dozens hundert tausend millionen milliarden cent cents mille cien ciento cientos mil millones cem cento сто "
+    "тысяча тысячи тысяч yuz yüz"
 )
 NUMBER_WORDS = UNITS | TEENS | TENS | MULTIPLIERS
 
@@ -67,7 +70,7 @@ LONGER_BEFORE = re.compile(
     | \d[-*{LONG_DASH}] | \d\s*[~/+×÷^]\s* | \d\s+x\s+ | \d\.{{2,3}}               # 10-12  2 + 1
     | (?<![\w)\]])- | \b(?:minus|negative)\s+                       # -3
     | [^\W_]-                                                       # twenty-three  figure-3
-    | {NUMBER}\s+(?:to|through|thru|bis|point|comma)\s+ | \bbetween\s+{NUMBER}\s+and\s+
+    | {NUMBER}\s+(?:to|through|thru|bis|à|a|point|comma)\s+ | \bbetween\s+{NUMBER}\s+and\s+
     | frac\{{ | frac\{{[^{{}}]*\}}\{{                               # LaTeX
     | (?:第|分之|点|點|[{HAN_NUMBER}][到至]|\d[到至])               # ordinals and fractions
     )$""",
@@ -75,13 +78,13 @@ LONGER_BEFORE = re.compile(
 )
 LONGER_AFTER = re.compile(
     rf"""
-    [.,:/']\d | \s\d{{3}}(?!\d)
+    [.,:/']\d | \s\d{{3}}(?!\d) | \s?%
     | [-*{LONG_DASH}]\d | \s*[~/+×÷^=]\s*\d | \s+x\s+\d | \.{{2,3}}\d | (?:\s+and)?\s+\d+/\d
     | -[^\W\d_]                                                     # two-thirds  three-sided
     | {GAP}{one_of(MULTIPLIERS)}\b
     | {GAP}(?:halves|thirds|quarters|fifths|sixths|eighths|tenths)\b | \s+(?:half|third|quarter)\s+of\b
     | \s+and\s+(?:a|one)\s+(?:half|third|quarter)\b | \s+(?:point|comma)\s+{NUMBER}
-    | \s+(?:to|through|thru|bis)\s+{NUMBER}
+    | \s+(?:to|through|thru|bis|à|a)\s+{NUMBER}
     | [点點][\d{HAN_NUMBER}] | 分之 | [到至][\d{HAN_NUMBER}] | [{HAN_NUMBER}]
     | [角边邊辺维維]
     """,
@@ -96,9 +99,9 @@ AFTER_MULTIPLIER = re.compile(rf"\b{one_of(MULTIPLIERS)}{GAP}(?:(?:and|et|y|e){G
 BEFORE_UNIT = re.compile(rf"{GAP}(?:(?:et|y|e){GAP})?{one_of(UNITS)}\b")
 BEFORE_TENS = re.compile(rf"{GAP}{one_of(TENS)}\b")
 # Words that hold a numeral and count nothing.
-HAN_OTHER_BEFORE = re.compile(f"(?:[{HAN_NUMBER}\\d第之唯统統同万每]|分之)$")
+HAN_OTHER_BEFORE = re.compile(f"(?:[{HAN_NUMBER}\\d第之唯统統同万每]|分之|[{HAN_NUMBER}\\d][到至~])$")
 HAN_OTHER_AFTER = re.compile(
-    f"[{HAN_NUMBER}\\d角边邊辺维維]|次元|原色|分之|[点點][{HAN_NUMBER}\\d]|[到至][{HAN_NUMBER}\\d]|"
+    f"[{HAN_NUMBER}\\d角边邊辺维維]|次元|原色|分之|[点點][{HAN_NUMBER}\\d]|[到至~][{HAN_NUMBER}\\d]|"
     "(?<=一)[共些样樣起般定直下旦致部番緒度]|(?<=十)[分字]"
 )
 THAI_OTHER_BEFORE, THAI_OTHER_AFTER = re.compile(rf"(?:{THAI_NUMBER}|ที่)$"), re.compile(rf"{THAI_NUMBER}|เหลี่ยม")
@@ -125,11 +128,12 @@ CLAUSE = re.compile(
 NEGATION = re.compile(
     r"""\b(?:
       (?:is|are|was|were|do|does|did|has|have|had|ca|could|would|should|wo|must|might|need|ai)n'?t
-      | (?<!or\ )not(?!\s+(?:only|just|merely|simply|solely)\b) | cannot | never | neither | nor | without | unlike
-      | non
-      | rather\s+than | instead\s+of | other\s+than | as\s+opposed\s+to | no\s+longer
+      (?!\s+(?:only|just|merely|simply|solely|mistaken|wrong)\b)
+      | (?<!or\ )not(?!\s+(?:only|just|merely|simply|solely|mistaken|wrong|counting|including)\b)
+      | cannot | never | neither | nor | non | no\s+longer
       | nicht(?!\s+nur\b) | kein(?:e|en|em|er|es)? | weder | (?:an)?statt
-      | pas | ni | plutôt\s+que | au\s+lieu\s+d[e'] | aucune?
+      | pas(?!\s+(?:seulement|uniquement|que)\b) | ni | plutôt\s+que | au\s+lieu\s+d[e'] | aucune?(?!\s+doute\b)
+      | n(?:e\s+|')\w+\s+(?:plus|jamais)(?!\s+d[eu']\b)
       | en\s+(?:vez|lugar)\s+de | ning[uú]n[ao]? | né | invece\s+di | não | nem | em\s+vez\s+de
       | niet | geen | не | ни | вместо | nie | inte
       | ليس | ليست | غير
@@ -137,11 +141,33 @@ NEGATION = re.compile(
     | 不是 | 并不 | 並不 | 不在 | 不为 | 不呈 | 并非 | 並非 | 而非 | 没有 | 沒有 | 非(?!常) | 不(?=\w?$)""",
     re.VERBOSE,
 )
+# What denies no more than the noun that follows it; a verb after that noun says what is the case.
+SET_ASIDE = re.compile(
+    r"""\b(?:without(?!\s+(?:a|any)?\s*(?:doubt|question)\b) | unlike | rather\s+than | instead\s+of
+      | (?<!none\ )(?<!nothing\ )other\s+than | as\s+opposed\s+to | not\s+(?:counting|including)
+      )\b""",
+    re.VERBOSE,
+)
+VERB = re.compile(r"\b(?:is|are|was|were|has|have|there|appears?|looks?|seems?|i)\b")
+# "Not more than 3": what is denied is that there are more, not the number.
+COMPARISON = re.compile(
+    r"\b(?:more|less|fewer|greater|higher)\s+than\s+$|\b(?:mehr|weniger)\s+als\s+$|\b(?:plus|moins)\s+d[e']\s*$|"
+    r"\b(?:más|menos|mais)\s+(?:de|que|do\s+que)\s+$"
+)
+# "There aren't any": no, in two words.
+NOT_ANY = re.compile(
+    r"\b(?:(?:is|are|was|were|do|does|did|has|have|had|ca|could)n'?t|cannot|not)"
+    r"(?:\s+(?:there|see|find|detect|spot|notice|observe|have|contain|show|depict|include|appear|seem|to|be))*"
+    r"\s+any\b(?!\s+(?:more|other|fewer|less)\b)|\bnot\s+a\s+single(?:\s+one)?\b"
+)
 NO_BEFORE = re.compile(r"\bno\b")
 NEGATED_AFTER = re.compile(
     r"""[*_`"'」』]*(?:
     [^\W\d_]{0,4}?(?:では|じゃ|で)(?:ない|なく|ありません|無い|無く)
-    | [^\W\d_]{0,3}\s*(?:아니라|아니고|아니며|아닙니다|아니에요|아니다|아닌)
+    | く(?:は)?(?:ない|なく|ありません) | [^\W\d_]{0,2}も(?:ない|ありません|いません)
+    | でも(?:[^\W\d_]{1,4}でも)+(?:ない|なく|ありません)
+    | [个個只隻张張][^\W\d_]{0,6}?[也都](?:没|沒|不)
+    | [^\W\d_]{0,3}(?:\s[^\W\d_]{1,3})?\s*(?:아니라|아니고|아니며|아닙니다|아니에요|아니다|아닌)
     | \?["'*]*\s+(?:no|nein|not)\b
     | (?:\s+\w+)?\s+(?:değil | नहीं(?!\s*[,।])))""",
     re.VERBOSE,
@@ -154,6 +180,7 @@ OR_LINK = re.compile(
     rf"{MARKS}(?:\s+[^\W\d_]+){{0,2}}\s*,?\s*(?:\b(?:or|nor|oder|noch|ou|ni|nem|o|или|ни)\b|或者?|还是|也不是|または|か){FILLER}{MARKS}"
 )
 COMMA_LINK = re.compile(rf"{MARKS}\s*[,、]{FILLER}{MARKS}")
+LIST_LINK = re.compile(rf"{MARKS}\s*、{MARKS}")
 
 
 @cache
@@ -225,11 +252,14 @@ def is_denied(text: str, start: int, end: int, previous: int, no_is_an_answer: b
     denials = [*NEGATION.finditer(text, clause, start)]
     if not no_is_an_answer:
         denials += [no for no in NO_BEFORE.finditer(text, clause, start) if not is_interjected(text, no.end())]
-    return any(within_reach(text[denial.end() : start]) for denial in denials)
+    aside = [one for one in SET_ASIDE.finditer(text, clause, start) if not VERB.search(text, one.end(), start)]
+    return any(within_reach(text[denial.end() : start]) for denial in [*denials, *aside])
 
 
 def within_reach(between: str) -> bool:
     """Whether few enough words stand between a negation and a word for the one to deny the other."""
+    if COMPARISON.search(between):
+        return False
     spaceless = re.findall(f"[{UNSPACED}]", between)
     return len(spaceless) <= MOST_SIGNS if spaceless else len(between.split()) <= MOST_WORDS
 
@@ -238,7 +268,7 @@ def linked(text: str, gaps: Iterable[tuple[int, int]]) -> int:
     """How many of the gaps between words, from the first on, go on with what was denied: "red, green or blue"."""
     length = 0
     for number, (start, end) in enumerate(gaps, start=1):
-        if OR_LINK.fullmatch(text, start, end):
+        if OR_LINK.fullmatch(text, start, end) or LIST_LINK.fullmatch(text, start, end):
             length = number
         elif not COMMA_LINK.fullmatch(text, start, end):
             break
