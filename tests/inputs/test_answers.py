@@ -227,6 +227,9 @@ def test_marks_around_words_are_no_part_of_them(text, expected):
         ("- 2 circles\n- 3 squares", "2"),
         ("three-sided shapes: 2", "2"),
         ("one bin", "1"),
+        *((text, None) for text in ("the one on the left", "This one.", "Which one?", "the one that is red")),
+        *((text, "1") for text in ("There is one on the left.", "Just the one.", "one that is red", "Only one")),
+        ("Each one is red; there are 3.", "3"),
     ],
 )
 def test_a_number_is_not_cut_out_of_a_longer_one(text, expected):
@@ -284,6 +287,8 @@ def test_not_any_is_no(text, expected, answers):
             )
         ),
         ("nicht mehr als drei", "3", GERMAN),
+        ("There isn't just one, there are two", "2", COUNTING),
+        ("not just one but two", "2", COUNTING),
         ("pas plus de trois cercles", "3", FRENCH),
         *(
             (text, "red", COLOUR)

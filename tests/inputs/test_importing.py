@@ -786,11 +786,20 @@ def test_ids_made_of_row_numbers_sort_as_the_rows(table):
     assert asked(made, "sample_id")[::9] == [("row_01",), ("row_10",)]
 
 
-@pytest.mark.parametrize("box", [5, {"x": 1}, [1, 2, 3, None], [[1, 2, 3]], "a,b,c,d", "1,2,3,4]"])
+@pytest.mark.parametrize("box", [5, {"x": 1}, [1, 2, 3, None], [[1, 2, 3]], [True, 2, 3, 4], "a,b,c,d", "1,2,3,4]"])
 def test_a_box_that_is_not_four_numbers_is_told(table, box):
     row = {"image": "a.png", "query_type": "counting", "query": "?", "box": box}
     with pytest.raises(AtlasError, match=r"line 1: box .* must be four numbers x_min, y_min, x_max, y_max"):
         table(json.dumps(row), "", "questions.jsonl")
+
+
+def test_an_object_over_several_lines_and_a_list_of_images_are_told_in_one_sentence(table):
+    row = {"image": "a.png", "query_type": "counting", "query": "?"}
+    with pytest.raises(AtlasError, match="over several lines; write each object on one line") as raised:
+        table(json.dumps(row, indent=1), "", "questions.jsonl")
+    assert "\n" not in str(raised.value)
+    with pytest.raises(AtlasError, match=r"line 1: image .* join the names of several images by \|"):
+        table(json.dumps({**row, "image": ["a.png", "b.png"]}), "", "questions.jsonl")
 
 
 def test_several_boxes_are_one_target(table):
@@ -882,19 +891,23 @@ def rows_about(*images):
 
 def test_images_are_divided_into_halves_and_none_is_in_both():
     rows = rows_about(*(f"{number}.png" for number in range(20)), *(f"{number}.png" for number in range(20)))
-    divided = divided_by_image(rows, 0)
+    divided = divided_by_image(Path("q.csv"), rows, 0)
     split_of = {row["image"]: row["split"] for row in divided}
     assert all(row["split"] == split_of[row["image"]] for row in divided)
     assert sorted(split_of.values()) == ["evaluate"] * 10 + ["select"] * 10
-    assert divided_by_image(rows, 0) == divided
-    assert divided_by_image(rows, 1) != divided
+    assert divided_by_image(Path("q.csv"), rows, 0) == divided
+    assert divided_by_image(Path("q.csv"), rows, 1) != divided
     assert [{**row, "split": ""} for row in divided] == rows
 
 
 def test_images_of_one_question_are_in_one_split_and_so_are_all_that_hang_together():
     rows = rows_about("d", "a|b", "e", "b|c", "f", "c", "g|h", "h|g", "g")
     for seed in range(20):
-        split_of = {name: row["split"] for row in divided_by_image(rows, seed) for name in row["image"].split("|")}
+        split_of = {
+            name: row["split"]
+            for row in divided_by_image(Path("q.csv"), rows, seed)
+            for name in row["image"].split("|")
+        }
         assert split_of["a"] == split_of["b"] == split_of["c"]
         assert split_of["g"] == split_of["h"]
         assert 3 <= sum(split == "select" for split in split_of.values()) <= 5
@@ -903,8 +916,8 @@ def test_images_of_one_question_are_in_one_split_and_so_are_all_that_hang_togeth
 def test_a_split_that_is_given_is_never_drawn_anew():
     rows = rows_about("a", "b")
     rows[1]["split"] = "select"
-    with pytest.raises(AtlasError, match="line 3: split is 'select' already; leave out --split"):
-        divided_by_image(rows, 0)
+    with pytest.raises(AtlasError, match=r"q\.csv, line 3: split is 'select' already; leave out --split"):
+        divided_by_image(Path("q.csv"), rows, 0)
 
 
 def run_table(tmp_path, source, *more, text=TABLE):

@@ -227,7 +227,7 @@ def table(
         query_types = read_declared(settings, ("query_types",))["query_types"]
         made = import_table(questions, images, parse_columns(columns), query_types)
         if split:
-            made = replace(made, samples=divided_by_image(made.samples, seed))
+            made = replace(made, samples=divided_by_image(questions, made.samples, seed))
         hint = "" if split else "; --split divides the images"
         finish_import(made, images, output, link, overwrite, query_types, logger, hint)
 

@@ -176,14 +176,16 @@ def clipped_box(row: Row, size: tuple[int, int]) -> dict[str, str]:
     return {edge: f"{value:.10g}" for edge, value in zip(BOX, clipped, strict=True)}
 
 
-def divided_by_image(samples: Sequence[Row], seed: int) -> list[Row]:
+def divided_by_image(path: Path, samples: Sequence[Row], seed: int) -> list[Row]:
     """Samples with splits, drawn by seed: about as many images in each, and images of one question in the same.
 
-    Raises AtlasError where a sample has a split already.
+    Raises AtlasError where a sample has a split already, with its line in `path`.
     """
     given = next((row for row in samples if row["split"]), None)
     if given:
-        raise AtlasError(f"line {given['line']}: split is {given['split']!r} already; leave out --split or that column")
+        raise AtlasError(
+            f"{path}, line {given['line']}: split is {given['split']!r} already; leave out --split or that column"
+        )
     group = groups(images_of(row["image"]) for row in samples)
     members: dict[str, list[str]] = {}
     for image in sorted(group):

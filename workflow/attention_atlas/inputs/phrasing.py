@@ -91,6 +91,10 @@ LONGER_AFTER = re.compile(
     re.VERBOSE,
 )
 BETWEEN_BEFORE, BETWEEN_AFTER = re.compile(r"\bbetween\s+$"), re.compile(rf"\s+and\s+{NUMBER}")
+# "The one on the left" names a thing and counts none.
+PRONOUN_BEFORE = re.compile(r"\b(?:this|that|which|each|every|another|other|last|same)\s+$")
+THE_BEFORE = re.compile(r"\bthe\s+$")
+PLACE_AFTER = re.compile(r"\s+(?:on|in|at|to|near|next|closest|above|below|under|behind|with|that|which)\b")
 # "10 - 12" is a range, "3 - 2 red and 1 blue" is a number and more.
 RANGE_BEFORE, RANGE_AFTER = re.compile(r"(\d{1,15})\s+-\s+$"), re.compile(r"\s+-\s+(\d{1,15})")
 # Words of one number side by side.
@@ -154,6 +158,8 @@ COMPARISON = re.compile(
     r"\b(?:more|less|fewer|greater|higher)\s+than\s+$|\b(?:mehr|weniger)\s+als\s+$|\b(?:plus|moins)\s+d[e']\s*$|"
     r"\b(?:más|menos|mais)\s+(?:de|que|do\s+que)\s+$"
 )
+# "Not just one, there are two": of a number it is a denial, of "not just red" none.
+NOT_JUST = re.compile(r"(?:n'?t|\bnot)\s+(?:just|merely|simply|solely)\s+$")
 # "There aren't any": no, in two words.
 NOT_ANY = re.compile(
     r"\b(?:(?:is|are|was|were|do|does|did|has|have|had|ca|could)n'?t|cannot|not)"
@@ -217,6 +223,8 @@ def in_longer_number(text: str, start: int, end: int) -> bool:
         return True
     if (BETWEEN_BEFORE.search(before) and BETWEEN_AFTER.match(after)) or in_range(found, before, after):
         return True
+    if found == "one" and (PRONOUN_BEFORE.search(before) or (THE_BEFORE.search(before) and PLACE_AFTER.match(after))):
+        return True
     first, last = found.split()[0], found.split()[-1]
     return bool(
         AFTER_MULTIPLIER.search(before)
@@ -247,6 +255,8 @@ def is_no_denial(text: str, end: int) -> bool:
 def is_denied(text: str, start: int, end: int, previous: int, no_is_an_answer: bool) -> bool:
     """Whether the word at [start, end) is what its clause says not to be; the word before it ended at `previous`."""
     if NEGATED_AFTER.match(text, end):
+        return True
+    if NOT_JUST.search(text[max(0, start - WINDOW) : start]) and re.fullmatch(NUMBER, text[start:end]):
         return True
     clause = max((cut.end() for cut in CLAUSE.finditer(text, previous, start)), default=previous)
     denials = [*NEGATION.finditer(text, clause, start)]

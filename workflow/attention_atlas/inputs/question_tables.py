@@ -1,6 +1,7 @@
 """A table of questions with columns of any name as an imported study: CSV, or JSON with an object a line."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -79,6 +80,8 @@ def read_json_lines(path: Path) -> tuple[list[str], list[tuple[int, dict[str, An
     text = read_text(path)
     if text.lstrip().startswith("["):
         raise AtlasError(f"{path}: holds a JSON list; write its objects one a line, without brackets and commas")
+    if re.match(r"\s*\{[ \t]*\n", text):
+        raise AtlasError(f"{path}, line 1: its first object goes over several lines; write each object on one line")
     rows, problems = [], []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -121,7 +124,8 @@ def check_values(row: Mapping[str, Any]) -> Iterator[str]:
     """Values of a row that no cell of a table can hold."""
     for name, value in row.items():
         if name != "box" and isinstance(value, list | dict):
-            yield f"{name} {shown(value)} must be a text, a number, true or false"
+            several = "; join the names of several images by |" if name == "image" else ""
+            yield f"{name} {shown(value)} must be a text, a number, true or false{several}"
 
 
 def sample_rows(given: Sequence[tuple[int, Mapping[str, Any]]], told: Counter[str]) -> list[Row]:
@@ -178,6 +182,8 @@ def boxes_of(values: Mapping[str, Any]) -> list[tuple[str, ...]]:
             json.loads(given if given.lstrip().startswith("[") else f"[{given}]") if isinstance(given, str) else given
         )
         boxes = parts if all(isinstance(part, list) for part in parts) else [parts]
+        if any(isinstance(edge, bool) for box in boxes for edge in box):
+            raise TypeError
         return [tuple(f"{float(edge):.10g}" for _, edge in zip(BOX, box, strict=True)) for box in boxes]
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise ValueError(f"box {shown(given)} must be four numbers {', '.join(BOX)}, or a list of such boxes") from None
