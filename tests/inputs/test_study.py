@@ -341,6 +341,16 @@ def test_an_image_is_found_under_its_name_in_another_unicode_form(folder):
     assert study.image_path("K\u00f6ln.png").is_file()
 
 
+@pytest.mark.parametrize("other", ["./a.png", ".//a.png", "a.png/"])
+def test_one_image_is_not_named_in_two_ways_so_that_it_stands_in_both_splits(folder, other):
+    first = {**SAMPLE, "target_object": "", "split": "select"}
+    write_tables(folder, [first, {**first, "sample_id": "s2", "image": other, "split": "evaluate"}])
+    line = only_problem(folder, images=())
+    assert line == f"samples.csv, line 3: image {other!r} is written in another way than in samples.csv, line 2; " + (
+        "write both alike"
+    )
+
+
 def test_one_image_is_not_named_in_two_unicode_forms(folder):
     png(folder).rename(folder / "images" / "e\u0301.png")
     samples = [{**SAMPLE, "image": "\u00e9.png", "target_object": ""}]

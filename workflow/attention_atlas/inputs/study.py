@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -352,16 +352,18 @@ def plainly_right(objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -
 
 
 def same_to_readers(folder: Path, samples: pd.DataFrame, objects: pd.DataFrame) -> Iterator[str]:
-    """Images whose names differ in their Unicode form alone: one picture would be two, and its objects on neither."""
+    """Images whose names differ in their Unicode form, or as ./a.png and a.png: one picture would be two."""
     first: dict[str, tuple[str, str]] = {}
     for table, rows in (("samples.csv", samples), ("objects.csv", objects)):
         for named, line in rows.groupby("image", sort=False)["line"].first().items():
-            for image in filter(lambda name: not name.isascii(), images_of(str(named))):
-                other, place = first.setdefault(composed(image), (image, f"{table}, line {line}"))
+            for image in images_of(str(named)):
+                plain = str(PurePosixPath(image))
+                other, place = first.setdefault(composed(plain), (image, f"{table}, line {line}"))
                 if other != image:
+                    way = "in another way" if plain == str(PurePosixPath(other)) else "in another Unicode form"
                     yield (
-                        f"{folder / table}, line {line}: image {image!r} is written in another Unicode form than in "
-                        f"{place}; write both alike"
+                        f"{folder / table}, line {line}: image {image!r} is written {way} than in {place}; "
+                        "write both alike"
                     )
 
 
