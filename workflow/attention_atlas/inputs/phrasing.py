@@ -120,7 +120,9 @@ INTERJECTION = re.compile(
     |\s+(?:there|it|they|i|we|he|she|this|that|these|those|the|just|actually|instead|because)\b""",
     re.VERBOSE,
 )
-NOT_NO = re.compile(r"\s+(?:doubt|problem|question|need|idea|wonder|matter|longer|(?:more|fewer|less|other)\s+than)\b")
+NOT_NO = re.compile(
+    r"\s+(?:doubt|reason|problem|question|need|idea|wonder|matter|longer|(?:more|fewer|less|other)\s+than)\b"
+)
 
 # Where what is denied ends: punctuation, and words that begin what is said instead.
 CLAUSE = re.compile(
@@ -136,7 +138,7 @@ NEGATION = re.compile(
       | (?<!or\ )not(?!\s+(?:only|just|merely|simply|solely|mistaken|wrong|counting|including)\b)
       | cannot | never | neither | nor | non | no\s+longer
       | nicht(?!\s+nur\b) | kein(?:e|en|em|er|es)? | weder | (?:an)?statt
-      | pas(?!\s+(?:seulement|uniquement|que)\b) | ni | plutôt\s+que | au\s+lieu\s+d[e'] | aucune?(?!\s+doute\b)
+      | pas(?!\s+(?:seulement|uniquement)\b) | ni | plutôt\s+que | au\s+lieu\s+d[e'] | aucune?(?!\s+doute\b)
       | n(?:e\s+|')\w+\s+(?:plus|jamais)(?!\s+d[eu']\b)
       | en\s+(?:vez|lugar)\s+de | ning[uú]n[ao]? | né | invece\s+di | não | nem | em\s+vez\s+de
       | niet | geen | не | ни | вместо | nie | inte
@@ -172,7 +174,8 @@ NEGATED_AFTER = re.compile(
     [^\W\d_]{0,4}?(?:では|じゃ|で)(?:ない|なく|ありません|無い|無く)
     | く(?:は)?(?:ない|なく|ありません) | [^\W\d_]{0,2}も(?:ない|ありません|いません)
     | でも(?:[^\W\d_]{1,4}でも)+(?:ない|なく|ありません)
-    | [个個只隻张張][^\W\d_]{0,6}?[也都](?:没|沒|不)
+    | (?<=[一1])[个個只隻张張][^\W\d_]{0,6}?[也都](?:没|沒|不)
+    | (?:\s?[개명마리])?도\s*없
     | [^\W\d_]{0,3}(?:\s[^\W\d_]{1,3})?\s*(?:아니라|아니고|아니며|아닙니다|아니에요|아니다|아닌)
     | \?["'*]*\s+(?:no|nein|not)\b
     | (?:\s+\w+)?\s+(?:değil | नहीं(?!\s*[,।])))""",
