@@ -793,6 +793,18 @@ def test_a_box_that_is_not_four_numbers_is_told(table, box):
         table(json.dumps(row), "", "questions.jsonl")
 
 
+def test_an_image_in_both_splits_or_under_two_names_is_told_by_its_line_before_anything_is_written(table):
+    rows = "image,query_type,query,split\na.png,counting,How many?,select\n\n{},counting,How?,evaluate\n"
+    with pytest.raises(AtlasError, match=r"questions\.csv, lines 2 and 4: image 'a\.png' has samples in both splits"):
+        table(rows.format("a.png"), "")
+    with pytest.raises(
+        AtlasError, match=r"questions\.csv, line 4: image '\./a\.png' is written in another way than in"
+    ):
+        table(rows.format("./a.png"), "")
+    with pytest.raises(AtlasError, match=r"questions\.csv: every row names a condition"):
+        table("image,query_type,query,condition\na.png,counting,How many?,mine\n", "")
+
+
 def test_an_object_over_several_lines_and_a_list_of_images_are_told_in_one_sentence(table):
     row = {"image": "a.png", "query_type": "counting", "query": "?"}
     with pytest.raises(AtlasError, match="over several lines; write each object on one line") as raised:

@@ -23,9 +23,12 @@ from attention_atlas.inputs.study import (
     MOST_PROBLEMS,
     OBJECT_COLUMNS,
     SAMPLE_COLUMNS,
+    check_conditions,
     check_objects,
     check_samples,
+    check_splits,
     check_targets,
+    same_to_readers,
 )
 from attention_atlas.inputs.views import all_images, images_of
 from attention_atlas.reading import control_character, other_form, shown
@@ -135,6 +138,9 @@ def check_rows(
         *odd_characters(samples_path, samples),
         *odd_characters(objects_path, objects),
         *check_samples(samples_path, sample_table, query_types),
+        *check_conditions(samples_path, sample_table),
+        *check_splits(samples_path, sample_table),
+        *same_to_readers((samples_path, sample_table), (objects_path, object_table)),
         *check_targets(samples_path, sample_table, object_table),
         *check_objects(objects_path, object_table, sizes),
     ]

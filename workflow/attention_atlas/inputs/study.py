@@ -107,7 +107,7 @@ def read_study(folder: Path, query_types: Mapping[str, Any] | None, images: Coll
         *check_splits(folder / "samples.csv", samples),
         *(check_targets(folder / "samples.csv", samples, objects) if not object_problems else []),
         *check_objects(folder / "objects.csv", objects, pictures.sizes),
-        *same_to_readers(folder, samples, objects),
+        *same_to_readers((folder / "samples.csv", samples), (folder / "objects.csv", objects)),
         *pictures.problems,
     ]
     if problems:
@@ -351,20 +351,17 @@ def plainly_right(objects: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -
     return box & named & ~small & ~objects["image"].isin(sizes)
 
 
-def same_to_readers(folder: Path, samples: pd.DataFrame, objects: pd.DataFrame) -> Iterator[str]:
+def same_to_readers(*tables: tuple[Path, pd.DataFrame]) -> Iterator[str]:
     """Images whose names differ in their Unicode form, or as ./a.png and a.png: one picture would be two."""
     first: dict[str, tuple[str, str]] = {}
-    for table, rows in (("samples.csv", samples), ("objects.csv", objects)):
+    for path, rows in tables:
         for named, line in rows.groupby("image", sort=False)["line"].first().items():
             for image in images_of(str(named)):
                 plain = str(PurePosixPath(image))
-                other, place = first.setdefault(composed(plain), (image, f"{table}, line {line}"))
+                other, place = first.setdefault(composed(plain), (image, f"{path.name}, line {line}"))
                 if other != image:
                     way = "in another way" if plain == str(PurePosixPath(other)) else "in another Unicode form"
-                    yield (
-                        f"{folder / table}, line {line}: image {image!r} is written {way} than in {place}; "
-                        "write both alike"
-                    )
+                    yield (f"{path}, line {line}: image {image!r} is written {way} than in {place}; write both alike")
 
 
 def look_at_images(
