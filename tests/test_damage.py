@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 import xarray as xr
+import yaml
 from attention_atlas import files, provenance, readers, seals, store
 from attention_atlas.analysis import focus, step_maps
 from attention_atlas.analysis.grounding_tables import read_pooled
@@ -30,6 +31,7 @@ from .synthetic import LAYERS, Planted, node, with_map, write_run, write_study
 
 PLACEMENTS = 60
 PAGE = 512
+ROOT = Path(__file__).parents[1]
 
 
 def planted(sample_id, steps, **values):
@@ -447,22 +449,23 @@ def project(tmp_path, monkeypatch):
     save(figure, Path("results/paper/figures/s/m/power.pdf"), Path("results/paper/figures/s/m/power.png"), 50)
     store.write_table(table(), Path("results/analysis/s/m/table1.parquet"))
     files.write_json(Path("results/summary.json"), {"s": {}})
+    files.write_json(Path("results/metrics.json"), {"s": {}})
     return tmp_path
 
 
 def test_records_are_those_of_sha256sum(project):
     records = sorted(Path("results/written").rglob("*.sha256"))
-    assert len(records) == 5
+    assert len(records) == 6
     told = "".join(record.read_text() for record in records)
     done = subprocess.run(["sha256sum", "--check", "--strict"], input=told, text=True, capture_output=True, check=True)
-    assert done.stdout.count(": OK") == 5
+    assert done.stdout.count(": OK") == 6
 
 
 @pytest.mark.parametrize(
     "name",
     [
         *("paper/tables/s/m/table1.csv", "paper/figures/s/m/power.pdf", "paper/figures/s/m/power.png"),
-        *("analysis/s/m/table1.parquet", "summary.json"),
+        *("analysis/s/m/table1.parquet", "summary.json", "metrics.json"),
     ],
 )
 @pytest.mark.parametrize("change", [b"", b"garbage", None])
@@ -476,6 +479,13 @@ def test_a_result_that_is_not_what_its_job_wrote_is_refused_by_name(project, nam
     files.refuse_changed_results()
 
 
+def test_all_that_dvc_keeps_of_a_run_is_compared_with_its_record():
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["atlas"]
+    paths = [Path(path) for out in [*stage["outs"], *stage["metrics"]] for path in out]
+    kept = {path.parts[1] for path in paths if path.parts[0] == "results"}
+    assert kept == {*files.MADE, files.WRITTEN}
+
+
 def test_a_result_that_is_written_again_is_what_its_job_wrote(project):
     files.write_text(Path("results/paper/tables/s/m/table1.csv"), "query_id,n\nq0,4\n")
     files.refuse_changed_results()
@@ -487,12 +497,14 @@ def test_an_unknown_result_and_one_that_was_touched_are_not_refused(project):
     files.refuse_changed_results()
 
 
-def test_a_damaged_record_is_told_as_such(project):
+def test_a_damaged_record_is_refused_with_the_command_that_removes_it_and_its_result(project):
     Path("results/written/summary.json.sha256").write_bytes(b"\0")
-    with pytest.raises(
-        AtlasError, match=r"results/written/summary\.json\.sha256, the record of a result's hash, is dam"
-    ):
+    with pytest.raises(AtlasError, match="the record of a result's hash, is damaged") as told:
         files.refuse_changed_results()
+    command = str(told.value).split(": ")[-1]
+    assert command == "rm results/written/summary.json.sha256 results/summary.json"
+    subprocess.run(command, shell=True, check=True)
+    files.refuse_changed_results()
 
 
 @pytest.mark.parametrize(

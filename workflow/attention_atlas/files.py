@@ -23,7 +23,7 @@ from attention_atlas.provenance import file_hashes, file_sha256
 
 RESULTS, WRITTEN = "results", "written"
 # What lies in results/ and is made by a job.
-MADE = ("attention", "analysis", "paper", "summary.json")
+MADE = ("attention", "analysis", "paper", "summary.json", "metrics.json")
 RECORD = re.compile(r"([0-9a-f]{64})  \S.*\n?")
 # Where the hashes of results are remembered, below a project's folder.
 MEMORY = Path("scratch", "hashes", "results.json")
@@ -167,8 +167,15 @@ def record_of(path: Path) -> Path | None:
 
 def name_of(record: Path) -> str:
     """The path of a result below its project's folder, from that of its record."""
+    result = result_of(record)
     results = next(folder for folder in record.parents if folder.name == WRITTEN).parent
-    return str(Path(results.name) / record.relative_to(results / WRITTEN).with_suffix(""))
+    return str(Path(results.name) / result.relative_to(results))
+
+
+def result_of(record: Path) -> Path:
+    """The result that a record is of."""
+    written = next(folder for folder in record.parents if folder.name == WRITTEN)
+    return written.parent / record.relative_to(written).with_suffix("")
 
 
 def write_record(record: Path, name: str, sha256: str) -> None:
@@ -186,7 +193,11 @@ def read_record(record: Path) -> str | None:
         text = ""
     found = RECORD.fullmatch(text)
     if found is None:
-        raise AtlasError(f"{record}, the record of a result's hash, is damaged. `dvc checkout {record}` brings it back")
+        command = shlex.join(["rm", str(record), str(result_of(record))])
+        raise AtlasError(
+            f"{record}, the record of a result's hash, is damaged. Remove it with its result: snakemake then makes "
+            f"both anew, or `dvc checkout` brings both back: {command}"
+        )
     return found[1]
 
 
@@ -237,6 +248,6 @@ def changed(paths: list[Path]) -> str:
     command = shlex.join(["rm", *map(str, paths[:MOST_TOLD])])
     return (
         f"{', '.join(map(str, paths[:MOST_TOLD]))}{more}: not what the job that made it wrote (damaged, edited, or of "
-        "another version). Remove it, and snakemake makes it anew; or bring back what was last committed, by "
-        f"`dvc checkout`, tables by `git checkout`: {command}"
+        "another version). After a change of commit `dvc pull` brings the rest of it. Otherwise remove it: "
+        f"snakemake makes it anew, or then `dvc checkout` (of tables `git checkout`) brings it back: {command}"
     )
