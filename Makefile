@@ -19,7 +19,7 @@ environment: $(READY)  ## make .venv from the lockfile
 
 demo: $(READY)  ## a first look in two minutes: sixteen scenes, computed in the folder demo
 	atlas study first-look demo
-	snakemake --cores all --directory demo
+	snakemake --cores all --logger atlas --directory demo
 	@printf '\nDone. Results in sentences: demo/findings.md; figures: demo/figures; tables: demo/tables\n'
 
 reproduce: $(READY)  ## compute the demo study: maps, tables, figures
