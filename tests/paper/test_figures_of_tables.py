@@ -220,6 +220,13 @@ def test_contrasts_that_could_not_be_tested_are_named():
     assert "not shown, because too few images were there for a test: contrast_3" in told_in(draw("contrasts", [table]))
 
 
+def test_a_reading_that_is_the_verdict_is_not_said_twice():
+    table = tables_of("eight queries")["contrasts"].copy()
+    table["verdict"], table["reading"], table["sign"] = "no verdict", "no verdict", ""
+    told = told_in(draw("contrasts", [table]))
+    assert told.count("no verdict") == len(table)
+
+
 def test_long_names_are_shortened_only_where_a_page_is_too_short_and_say_so():
     few, many = figure_of("long names, 36 layers, 24 steps", "contrasts"), figure_of("forty contrasts", "contrasts")
     assert "…" not in told_in(few)

@@ -38,7 +38,7 @@ def rows_of(contrasts: pd.DataFrame) -> tuple[Row, ...]:
 def told(values: Mapping[str, Any]) -> str:
     """What is said of a contrast: "moved + (supported), n = 48"."""
     sign = {"-": " −", "+": " +"}.get(values["sign"], "")
-    reading = f" ({values['reading']})" if values["reading"] else ""
+    reading = f" ({values['reading']})" if values["reading"] not in ("", values["verdict"]) else ""
     return f"{values['verdict']}{sign}{reading}, {count(values['n_first'], values['n_second'])}"
 
 
