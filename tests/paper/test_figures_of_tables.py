@@ -220,6 +220,21 @@ def test_contrasts_that_could_not_be_tested_are_named():
     assert "not shown, because too few images were there for a test: contrast_3" in told_in(draw("contrasts", [table]))
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("contrasts", ["contrasts"]),
+        ("power", ["power", "contrasts"]),
+        ("clusters", ["cluster_plane", "clusters"]),
+    ],
+)
+def test_a_figure_of_contrasts_says_where_none_is_declared(name, given):
+    of_run = tables_of("eight queries")
+    told = told_in(draw(name, [of_run[table].iloc[:0] for table in given]))
+    assert "settings: contrasts" in told
+    assert "images" not in told
+
+
 def test_a_reading_that_is_the_verdict_is_not_said_twice():
     table = tables_of("eight queries")["contrasts"].copy()
     table["verdict"], table["reading"], table["sign"] = "no verdict", "no verdict", ""

@@ -248,6 +248,6 @@ def changed(paths: list[Path]) -> str:
     command = shlex.join(["rm", *map(str, paths[:MOST_TOLD])])
     return (
         f"{', '.join(map(str, paths[:MOST_TOLD]))}{more}: not what the job that made it wrote (damaged, edited, or of "
-        "another version). After a change of commit `dvc pull` brings the rest of it. Otherwise remove it: "
-        f"snakemake makes it anew, or then `dvc checkout` (of tables `git checkout`) brings it back: {command}"
+        "another version). After a change of commit `dvc pull` brings the rest of it. Otherwise remove it; then "
+        f"snakemake makes it anew, or `dvc checkout` (of tables `git checkout`) brings it back: {command}"
     )

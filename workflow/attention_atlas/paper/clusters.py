@@ -28,6 +28,8 @@ LEAST = 2.0  # the end of colours at the least: below it nothing is significant
 @house_style
 def draw(cluster_plane: pd.DataFrame, clusters: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
     """A plane per contrast on one symmetric colour scale; outlined: clusters with p up to alpha."""
+    if cluster_plane.empty and clusters.empty:
+        return message_figure("No layer x step plane: no declared contrast has one (settings: contrasts, plane).")
     if cluster_plane["t"].isna().all():
         return message_figure("No layer x step plane: no declared contrast has enough images to be tested on it.")
     groups = {str(name): rows for name, rows in cluster_plane.groupby("contrast", sort=False)}

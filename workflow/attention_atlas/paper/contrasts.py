@@ -16,6 +16,8 @@ NAMED = 6  # contrasts that are not shown are named up to this many, else counte
 @house_style
 def draw(contrasts: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
     """A panel per measure, a row per contrast; grey: the margin within which a difference counts as none."""
+    if contrasts.empty:
+        return message_figure("No contrasts: none is declared (settings: contrasts).")
     tested = contrasts[contrasts["difference"].notna()]
     if tested.empty:
         return message_figure("No contrasts: none has enough images to be tested.")

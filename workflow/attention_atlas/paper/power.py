@@ -87,6 +87,8 @@ class Layout:
 @house_style
 def draw(power: pd.DataFrame, contrasts: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
     """A block per verdict, a row per contrast, a cell per number of images and planted effect: the verdict's share."""
+    if contrasts.empty:
+        return message_figure("No power: no contrast is declared (settings: contrasts).")
     if power.empty:
         return message_figure("No power: no contrast has enough images to be tested.")
     groups = {str(name): rows for name, rows in power.groupby("contrast", sort=False)}
