@@ -347,3 +347,10 @@ def test_a_missing_value_is_not_a_number(found, published):
     document["shapes"]["shapes-tiny"]["queries"]["q0"]["entropy_mean"] = None
     (found / "summary.json").write_text(json.dumps(document))
     assert lines(found, published)["summary.json"].different[0].endswith("entropy_mean: None instead of 3.817")
+
+
+def test_settings_that_are_given_and_not_there_are_refused(found, published, tmp_path):
+    given = ["--settings", str(tmp_path / "typo.yaml")]
+    done = CliRunner().invoke(app, ["verify", "--found", str(found), "--published", str(published), *given])
+    assert done.exit_code == 1
+    assert "typo.yaml: is not there" in done.stderr

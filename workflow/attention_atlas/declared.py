@@ -110,7 +110,7 @@ def short(key: str, value: Any) -> str:
 
 
 def sha256(text: str) -> str:
-    """Return the hash of a text; a lone surrogate, which YAML and JSON can hold, is part of it."""
+    """Return the hash of a text; a lone surrogate, as the command line can give it, is part of it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -14,12 +14,13 @@ from attention_atlas.errors import AtlasError
 
 LONGEST_SHOWN = 120
 NO_SUCH_FILE = "there is no such file"
+# What else may lie where a file is meant.
 KINDS = {
-    stat.S_ISDIR: "a folder",
-    stat.S_ISFIFO: "a pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
 }
 JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 JSON_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|(-?Infinity|NaN)', re.DOTALL)
@@ -50,8 +51,7 @@ def read_text(path: Path, missing: str = NO_SUCH_FILE) -> str:
     """
     here = shown_path(path)
     try:
-        mode = path.stat().st_mode
-        kind = next((name for is_kind, name in KINDS.items() if is_kind(mode)), None)
+        kind = KINDS.get(stat.S_IFMT(path.stat().st_mode))
         if kind:
             raise AtlasError(f"{here}: is {kind}; give a file")
         return path.read_text(encoding="utf-8-sig")
@@ -153,6 +153,11 @@ def control_character(text: str) -> str | None:
     found = CONTROL.search(text)
     if found:
         return found.group()
+    return lone_surrogate(text)
+
+
+def lone_surrogate(text: str) -> str | None:
+    """Return the first half of a surrogate pair that stands alone in a text, if any; no file in UTF-8 can hold it."""
     return None if text.isascii() else next((one for one in text if "\ud800" <= one <= "\udfff"), None)
 
 

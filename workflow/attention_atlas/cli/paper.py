@@ -134,9 +134,14 @@ def verify(
     published: Annotated[
         Path | None, typer.Option(help="Folder to compare with; default: that of git's last commit.")
     ] = None,
-    settings_file: Annotated[
-        Path, typer.Option("--config", help="Settings of the run: level of the tests, confidence of intervals.")
-    ] = Path("config/config.yaml"),
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            "--config",
+            help="Settings of the run, for its level of tests and intervals; default: config/config.yaml, if there.",
+        ),
+    ] = None,
     show: Annotated[int, typer.Option(help="How many differing values to print per file.")] = 5,
 ) -> None:
     """Compare every published file of a run with the published one, value by value; exit code 1 where one differs."""
@@ -146,7 +151,7 @@ def verify(
         from attention_atlas.paper.verification import Level, compare_folders
         from attention_atlas.provenance import committed_files
 
-        level = level_of(settings_file) if settings_file.exists() else Level()
+        level = level_of(settings or SETTINGS) if settings or SETTINGS.exists() else Level()
         with tempfile.TemporaryDirectory() as folder:
             if published is None:
                 committed_files(found, Path(folder))
@@ -164,13 +169,13 @@ def verify(
             raise typer.Exit(1)
 
 
-def level_of(settings_file: Path) -> Any:
-    """The level of tests and intervals that a file of settings declares."""
+def level_of(settings: Path) -> Any:
+    """Return the level of tests and intervals that a file of settings declares."""
     from attention_atlas.config import load_settings
     from attention_atlas.paper.verification import Level
 
-    settings = load_settings(settings_file)
-    return Level(settings.tests.alpha, settings.statistics.confidence)
+    declared = load_settings(settings)
+    return Level(declared.tests.alpha, declared.statistics.confidence)
 
 
 def tables_of(figure: str, names: tuple[str, ...], folder: Path | None) -> list[Any]:

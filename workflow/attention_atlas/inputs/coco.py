@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import numpy as np
 from PIL import Image
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -24,7 +23,7 @@ from pydantic import (
 from attention_atlas.config import Section, describe, told_once
 from attention_atlas.errors import AtlasError
 from attention_atlas.inputs.box_units import FRACTIONS, MOST_FRACTION, ROUNDING, Box, are_fractions, is_under_a_pixel
-from attention_atlas.inputs.files import composed, has_half_a_character, is_missing, located, name_problem
+from attention_atlas.inputs.files import composed, is_missing, located, name_problem
 from attention_atlas.inputs.importing import (
     HALVES,
     ImportedStudy,
@@ -72,14 +71,6 @@ def or_else(default: Any) -> BeforeValidator:
     return BeforeValidator(lambda value: default if value is None or value == [] else value)
 
 
-def readable_colours(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes whose colours are text that a table can hold."""
-    for name in COLOUR_NAMES:
-        if has_half_a_character(str(attributes.get(name))):
-            raise ValueError(f"{name} {attributes[name]!a} holds half of a character (a lone surrogate)")
-    return attributes
-
-
 Id = Annotated[int | str, PlainValidator(id_of)]
 
 
@@ -109,7 +100,7 @@ class Annotation(Record):
     iscrowd: Annotated[bool, or_else(False)] = False
     area: float | None = None
     segmentation: Any = None
-    attributes: Annotated[dict[str, Any], or_else({}), AfterValidator(readable_colours)] = Field(default_factory=dict)
+    attributes: Annotated[dict[str, Any], or_else({})] = Field(default_factory=dict)
 
 
 class Coco(Record):

@@ -11,15 +11,9 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 from attention_atlas.errors import AtlasError
+from attention_atlas.reading import KINDS, lone_surrogate
 
 LONGEST_NAME = 255  # bytes of a file's name that common file systems take
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -36,7 +30,7 @@ def name_problem(folder: Path, name: str) -> str | None:
         return f"is empty; it must name a file in {folder}"
     if "\0" in name:
         return f"{name!r} holds a NUL byte, which no file name can; correct the table"
-    if has_half_a_character(name):
+    if lone_surrogate(name):
         return f"{name!a} holds half of a character (a lone surrogate), which is no text; correct the table"
     if "://" in name:
         return f"{name!r} is an address; download the file into {folder} and name it relative to that folder"
@@ -50,11 +44,6 @@ def name_problem(folder: Path, name: str) -> str | None:
             f"{LONGEST_NAME}; rename the file"
         )
     return None
-
-
-def has_half_a_character(text: str) -> bool:
-    """Whether a text holds a lone surrogate, as JSON can write it and no file can hold it."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def located(folder: Path, name: str) -> Path:

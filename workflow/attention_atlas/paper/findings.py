@@ -13,8 +13,8 @@ import pandas as pd
 from attention_atlas.files import write_text
 from attention_atlas.paper.catalogue import FINDINGS_TABLES
 from attention_atlas.paper.columns import MEASURES, SELECTORS, TEXT, read_published
-from attention_atlas.paper.tables import MISSING, SHOWN_DECIMALS, percent, shown, shown_interval, shown_p, signed
-from attention_atlas.paper.texts import markdown_words
+from attention_atlas.paper.tables import MISSING, SHOWN_DECIMALS, shown, shown_interval, shown_p, signed
+from attention_atlas.paper.texts import markdown_words, percent
 
 UNITS = {
     **{"entropy": " nats", "entropy_normalised": "", "auroc": "", "ln_enrichment": ""},
@@ -31,7 +31,7 @@ def write_findings(output: Path, folder: Path, confidence: float) -> None:
 
     `confidence` is the level of the intervals.
     """
-    level = percent(str(confidence))
+    level = percent(confidence)
     tables = {name: literal(read_published(folder / f"{name}.csv", name)) for name in FINDINGS_TABLES}
     support = tables["causal_support"].set_index("query_type")["uses"]
     study, model = markdown_words(folder.parent.name), markdown_words(folder.name)

@@ -34,9 +34,9 @@ from attention_atlas.paper.style import (
     Stroke,
     label,
     new_figure,
-    percent,
     strokes,
 )
+from attention_atlas.paper.texts import percent
 
 LABEL_PITCH = 2.6  # mm that a line of 6 pt needs
 LINE = 2.9  # mm that a further line of a panel's title takes

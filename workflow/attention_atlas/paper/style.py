@@ -138,11 +138,6 @@ def label(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
     axes.text(x, y, text, **{"transform": axes.transAxes, "fontsize": SMALL, "color": GREY, **look})
 
 
-def percent(confidence: float) -> str:
-    """A confidence level as a percentage: 0.95 becomes "95 %"."""
-    return f"{confidence * 100:.4g} %"
-
-
 @house_style
 def save(figure: Figure, pdf: Path, png: Path, dpi: int) -> None:
     """Write a figure as PDF and PNG: the same bytes for the same figure, at its own size."""

@@ -25,7 +25,7 @@ from attention_atlas.paper.columns import (
     TEXT,
     read_summary,
 )
-from attention_atlas.paper.texts import csv_cell, latex_note, latex_text, markdown_text, printable
+from attention_atlas.paper.texts import csv_cell, latex_note, latex_text, markdown_text, percent, printable
 
 SHOWN_DECIMALS = 2
 P_DECIMALS = DECIMALS + 1
@@ -515,11 +515,6 @@ def measured(frame: pd.DataFrame) -> str:
 def at_step(frame: pd.DataFrame) -> str:
     """The step that a table is about."""
     return ", ".join(SELECTORS.get(name, name) for name in dict.fromkeys(frame["selector"])) or MISSING
-
-
-def percent(confidence: str) -> str:
-    """A confidence level as a percentage: "0.95" becomes "95 %"."""
-    return f"{float(confidence) * 100:.4g} %"
 
 
 def left_out(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return "".join(char if keep else repr(char)[1:-1] for char, keep in zip(text, kept, strict=True))
 
 
+def percent(confidence: float | str) -> str:
+    """Return a confidence level as a percentage: 0.95 becomes "95 %"."""
+    return f"{float(confidence) * 100:.4g} %"
+
+
 def csv_cell(text: str) -> str:
     """Return a text as a cell of a published CSV: an apostrophe before what a spreadsheet would compute.
 

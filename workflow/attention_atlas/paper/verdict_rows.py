@@ -23,8 +23,8 @@ from attention_atlas.paper.style import (
     axes_at,
     label,
     new_figure,
-    percent,
 )
+from attention_atlas.paper.texts import percent
 
 MARGIN, GUTTER = 1.5, 2.0  # mm that stay white at the page's edge, and between texts and an axis
 LINE, BETWEEN = 2.6, 0.7  # mm that a line of text takes, and between rows
