@@ -151,7 +151,7 @@ ROWS: dict[str, list[tuple[Callable[[Any], None], set[str]]]] = {
         ),
     ],
     "an answer vocabulary": [(setting(query_types=VOCABULARY), {"check_study", *BEHIND_ANSWERS})],
-    "a query type, a paraphrase, a sample id in the settings that nothing of the study has to do with": [
+    "a query type, a paraphrase or a sample id in the settings that the study does not use": [
         (setting(query_types=UNUSED), set()),
         (setting(controls={"paraphrases": {"Who is there": "Who"}}), set()),
     ],
