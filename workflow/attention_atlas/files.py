@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and known by the hash that each result had when its job wrote it.
+"""Write files whole or not at all, and recognise each result by the hash it had when its job wrote it.
 
 The hash of results/<path> lies in results/written/<path>.sha256, in the form of `sha256sum`. Damage, an edit by hand
 and another version from git all show as a result that is not what its job wrote, which is refused by name.
@@ -22,7 +22,7 @@ from attention_atlas.errors import AtlasError
 from attention_atlas.provenance import file_hashes, file_sha256
 
 RESULTS, WRITTEN = "results", "written"
-# What lies in results/ and is made by a job.
+# What jobs write in results/.
 MADE = ("attention", "analysis", "paper", "summary.json", "metrics.json")
 RECORD = re.compile(r"([0-9a-f]{64})  \S.*\n?")
 # Where the hashes of results are remembered, below a project's folder.
@@ -41,9 +41,9 @@ PROBE_BYTES = 2**21
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` when the block ends well: flushed to disk, then renamed.
+    """Yield a file to write; flush it to disk and rename it to `path` when the block succeeds.
 
-    The hash of a result is kept. A full disk is told as such.
+    Record the hash of a result. Report a full disk as such.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -81,9 +81,9 @@ def read_json(path: Path, cure: str) -> Any:
 
 @contextmanager
 def naming_full_disk(path: Path, partial: Path | None = None) -> Iterator[None]:
-    """Tell a full disk as such, by the file that was being written and the room there is.
+    """Report a full disk as such, with the file that was being written and the free space.
 
-    `partial` is the file on which this is tried where a library gives no reason.
+    `partial` is the file to test this on where a library gives no reason.
     """
     try:
         yield
@@ -100,7 +100,7 @@ def naming_full_disk(path: Path, partial: Path | None = None) -> Iterator[None]:
 
 
 def full_disk_told(path: Path, error: BaseException | None) -> str | None:
-    """What there is to tell where no room for a file is what is behind an error; None where it is not."""
+    """Return the message for an error that a full disk caused; None for any other error."""
     for one in chain(error):
         if isinstance(one, OSError) and one.errno in FULL:
             return f"{FULL[one.errno]}{room(path)}. Make room and run again"
@@ -108,14 +108,14 @@ def full_disk_told(path: Path, error: BaseException | None) -> str | None:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those behind it."""
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def let_go(error: BaseException) -> None:
-    """Close the files that an error's frames hold open; that this fails on a full disk too says nothing new."""
+    """Close the files that an error's frames hold open. Ignore failures: the full disk is reported already."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
     try:
         for one in chain(error):
@@ -126,7 +126,7 @@ def let_go(error: BaseException) -> None:
 
 
 def failed_probe(partial: Path) -> OSError | None:
-    """The error that a file meets when it grows, if any."""
+    """Return the error that growing a file raises, if any."""
     try:
         with partial.open("ab") as file:
             file.write(bytes(PROBE_BYTES))
@@ -138,7 +138,7 @@ def failed_probe(partial: Path) -> OSError | None:
 
 
 def room(path: Path) -> str:
-    """How much room there is where a file is to lie, in brackets; nothing where that cannot be said."""
+    """Return the free space where a file is to be written, in brackets; empty if it cannot be found out."""
     folder = next((parent for parent in path.absolute().parents if parent.is_dir()), None)
     if folder is None:
         return ""
@@ -147,15 +147,15 @@ def room(path: Path) -> str:
 
 
 def told(error: BaseException) -> str:
-    """The first line of what an error says."""
+    """Return the first line of an error's message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def record_of(path: Path) -> Path | None:
-    """The file that keeps a result's hash; None for what is no result.
+    """Return the file that keeps a result's hash; None for other files.
 
-    Copies that Snakemake makes of stored results are none: they may be replaced behind a record's back.
+    Snakemake's local copies of stored results do not count: they can change without their record.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - a link to a result is a name of its own
     for folder in path.parents:
@@ -166,14 +166,14 @@ def record_of(path: Path) -> Path | None:
 
 
 def name_of(record: Path) -> str:
-    """The path of a result below its project's folder, from that of its record."""
+    """Return the path of a result relative to its project, given the path of its record."""
     result = result_of(record)
     results = next(folder for folder in record.parents if folder.name == WRITTEN).parent
     return str(Path(results.name) / result.relative_to(results))
 
 
 def result_of(record: Path) -> Path:
-    """The result that a record is of."""
+    """Return the path of the result that a record is of."""
     written = next(folder for folder in record.parents if folder.name == WRITTEN)
     return written.parent / record.relative_to(written).with_suffix("")
 
@@ -202,13 +202,13 @@ def read_record(record: Path) -> str | None:
 
 
 def recorded(path: Path) -> str | None:
-    """The hash of a result when its job wrote it; None where nothing is known."""
+    """Return the hash that a result had when its job wrote it; None without a record."""
     record = record_of(path)
     return None if record is None else read_record(record)
 
 
 def hashes_of(paths: Iterable[Path]) -> dict[Path, str]:
-    """SHA-256 of results of one project, each read again only where its size or its times have changed."""
+    """Return the SHA-256 of results of one project; read a file again only if its size or times changed."""
     absolute = {path: os.path.abspath(path) for path in paths}  # noqa: PTH100
     found = file_hashes(absolute.values(), memory_of(next(iter(absolute), Path())))
     return {path: found[name] for path, name in absolute.items()}
@@ -222,7 +222,7 @@ def memory_of(path: Path) -> Path | None:
 
 
 def is_as_written(path: Path) -> bool:
-    """Whether a result is known to be what its job wrote, False where nothing is known; refuses one that is not."""
+    """Return whether a result is as its job wrote it, False without a record. Raises AtlasError if it changed."""
     expected = recorded(path)
     if expected is None:
         return False
@@ -232,7 +232,7 @@ def is_as_written(path: Path) -> bool:
 
 
 def refuse_changed_results(results: Path = Path(RESULTS)) -> None:
-    """Refuse results, of SMALL_BYTES at most, that are not what their jobs wrote."""
+    """Refuse results of up to SMALL_BYTES that are not what their jobs wrote."""
     folder = results / WRITTEN
     records = {results / name.relative_to(folder).with_suffix(""): name for name in folder.rglob("*.sha256")}
     small = [path for path in sorted(records) if path.is_file() and path.stat().st_size <= SMALL_BYTES]
@@ -243,7 +243,7 @@ def refuse_changed_results(results: Path = Path(RESULTS)) -> None:
 
 
 def changed(paths: list[Path]) -> str:
-    """That results are not what their jobs wrote, and what to do."""
+    """Return the error message for changed results, with the cure."""
     more = f" and {len(paths) - MOST_TOLD} more" if len(paths) > MOST_TOLD else ""
     command = shlex.join(["rm", *map(str, paths[:MOST_TOLD])])
     return (

@@ -1,7 +1,7 @@
-"""What can be known of runs before any job: names in the settings that no study has, and what a model cannot do.
+"""Check runs before any job starts: sample ids that no study has, and settings that a model cannot satisfy.
 
-A mistake that a rule after the maps would find costs all the maps. Problems are found from the tables, the settings and
-the model's small JSON files; of a model of the hub, once its files lie in the hub's cache. torch is not needed.
+A mistake found by a rule after the maps would cost all the maps. The checks need only the tables, the settings and the
+model's small JSON files (for a model from the hub: once they are in the hub's cache), not torch.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,9 +30,9 @@ Runs = Mapping[tuple[str, str], ModelEntry]
 
 
 def check(settings: Settings, studies: Mapping[str, Study], runs: Runs, listed: Collection[str] = ()) -> None:
-    """Refuse runs (study, model) that some job would refuse later, telling every problem at once.
+    """Refuse runs (study, model) that a later job would refuse, listing every problem at once.
 
-    `listed` are all studies of the settings, asked now or not: their samples may be named too.
+    `listed` are all studies in the settings, including those not run now: the settings may name their samples too.
     """
     found = list(problems(settings, studies, runs, listed))
     if found:
@@ -44,7 +44,7 @@ def check(settings: Settings, studies: Mapping[str, Study], runs: Runs, listed: 
 def problems(
     settings: Settings, studies: Mapping[str, Study], runs: Runs, listed: Collection[str] = ()
 ) -> Iterator[str]:
-    """What is wrong with runs, a sentence each."""
+    """Yield the problems of runs, one sentence each."""
     yield from unknown_samples(settings, studies, sample_ids(set(listed) - set(studies)))
     yield from texts(settings)
     for tables in studies.values():
@@ -58,7 +58,7 @@ def problems(
 
 
 def sample_ids(studies: Iterable[str]) -> set[str]:
-    """The ids of the samples of data/<study>; none of a study whose table cannot be read."""
+    """Return the sample ids of data/<study>; skip studies whose table cannot be read."""
     found: set[str] = set()
     for study in studies:
         with suppress(AtlasError):
@@ -69,7 +69,7 @@ def sample_ids(studies: Iterable[str]) -> set[str]:
 def unknown_samples(
     settings: Settings, studies: Mapping[str, Study], known_elsewhere: Collection[str]
 ) -> Iterator[str]:
-    """Samples that the settings name and no study has; each study takes those that are its own."""
+    """Yield samples that the settings name and no study has. Each study uses those that it has."""
     ids = [name for study in studies.values() for name in study.samples["sample_id"].tolist()]
     single = {name for study in studies.values() for name in of_one_image(study.samples)["sample_id"]}
     known = {*ids, *known_elsewhere}
@@ -125,7 +125,7 @@ def wordings(controls: Controls, study: Study) -> Iterator[str]:
 
 
 def model_problems(settings: Settings, study: Study, name: str, entry: ModelEntry) -> Iterator[str]:
-    """What a model cannot do that the settings want of it."""
+    """Yield what the settings require and the model cannot do."""
     known = architecture_of(entry)
     if known is None:
         return
@@ -143,7 +143,7 @@ def model_problems(settings: Settings, study: Study, name: str, entry: ModelEntr
 
 
 def head_problems(settings: Settings, study: Study, name: str, known: Architecture) -> Iterator[str]:
-    """More heads to choose than there are, in a study that has heads to choose."""
+    """Yield a problem if heads.count exceeds the model's heads, in a study with targets."""
     heads = len(known.captured) * known.num_heads
     if heads and settings.heads.count > heads and has_targets(study):
         yield f"heads.count is {settings.heads.count}, but the model {name!r} has {heads} heads; lower it"
@@ -173,7 +173,7 @@ def has_targets(study: Study) -> bool:
 
 
 def grid_problems(name: str, entry: ModelEntry, known: Architecture) -> Iterator[str]:
-    """A grid that the model's image processor would not keep."""
+    """Yield a problem if the model's image processor would not keep the grid."""
     size = known.processor.get("size")
     told = [known.processor.get(key) for key in ("patch_size", "merge_size")]
     told += [size.get(key) for key in ("shortest_edge", "longest_edge")] if isinstance(size, dict) else [None]

@@ -1,7 +1,7 @@
-"""Readers of netCDF and parquet: a file that is damaged is refused by its name before a value of it is used.
+"""Read netCDF and parquet; refuse a damaged file by name before any of its values is used.
 
-A result is compared with the hash that its job kept. Where no hash is known, as for a file that was copied from
-elsewhere, its seal is checked. While values are read the libraries check sums of every chunk and page too.
+A result is compared with the hash that its job recorded. Without a record, as for a file copied from elsewhere, its
+seal is checked. While values are read, the libraries also check the checksum of every chunk and page.
 """
 
 import shlex
@@ -30,7 +30,7 @@ _whole: dict[Path, tuple[int, ...]] = {}
 
 @contextmanager
 def naming_damage(path: Path, kind: str) -> Iterator[None]:
-    """Tell what a library says of a damaged file of a kind by the file's name, and what to do."""
+    """Turn a library's error about a damaged file into one that names the file and the cure."""
     try:
         yield
     except AtlasError:
@@ -39,21 +39,21 @@ def naming_damage(path: Path, kind: str) -> Iterator[None]:
         raise AtlasError(f"{path}: there is no such file; `snakemake` makes it, `dvc pull` fetches it") from None
     except PermissionError as error:
         raise AtlasError(f"{path} cannot be read: {error.strerror}") from None
-    except Exception as error:  # libraries of compiled code tell damage by errors of any kind
+    except Exception as error:  # compiled libraries report damage by errors of any kind
         raise AtlasError(
             f"{path}: cannot be read as {kind}; it is damaged, or another file ({told(error)}). {cure(path)}"
         ) from error
 
 
 def cure(path: Path) -> str:
-    """What to do about a file that is not what it should be."""
+    """Return what to do about a damaged or wrong file."""
     return f"Remove it, and snakemake makes it anew, or `dvc pull` fetches it: {shlex.join(['rm', str(path)])}"
 
 
 def read_parquet(
     path: Path, texts: Collection[str] = (), numbers: Collection[str] = (), **options: Any
 ) -> "pd.DataFrame":
-    """A parquet table by options of pandas; refuses one that is damaged, or lacks a column of these."""
+    """Read a parquet table with pandas' options; refuse it if it is damaged or lacks one of these columns."""
     import pandas as pd
 
     with naming_damage(path, "a parquet table"):
@@ -73,7 +73,7 @@ def read_parquet(
 
 
 def open_netcdf(path: Path, **options: Any) -> "xr.DataTree":
-    """A netCDF file as a tree by options of xarray; refuses one whose structure is damaged."""
+    """Open a netCDF file as a tree with xarray's options; refuse it if its structure is damaged."""
     import xarray as xr
 
     with naming_damage(path, NETCDF):

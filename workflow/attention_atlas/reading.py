@@ -1,4 +1,4 @@
-"""Reading files that people write, by the standard library alone: what is wrong with one becomes a sentence."""
+"""Read files that people write, with the standard library alone; report each fault in one sentence."""
 
 import json
 import re
@@ -30,7 +30,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it, cut short where it is long."""
+    """Return a value as error messages show it, shortened if it is long."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = LONGEST_SHOWN
     short.maxlist = short.maxtuple = short.maxdict = 12
@@ -39,15 +39,15 @@ def shown(value: Any) -> str:
 
 
 def shown_path(path: Path | str) -> str:
-    """A path as an error shows it, cut short where it is long."""
+    """Return a path as error messages show it, shortened if it is long."""
     text = str(path)
     return text if len(text) <= 3 * LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}...{text[-LONGEST_SHOWN:]}"
 
 
 def read_text(path: Path, missing: str = NO_SUCH_FILE) -> str:
-    """The text of a file in UTF-8, without its byte-order mark; `missing` is what is said where there is none.
+    """Read a UTF-8 file without its byte-order mark; `missing` is the message if the file does not exist.
 
-    Refuses what is no plain file before it is opened: a pipe would never end.
+    Refuse anything but a regular file before opening it: a pipe would never end.
     """
     here = shown_path(path)
     try:
@@ -67,10 +67,9 @@ def read_text(path: Path, missing: str = NO_SUCH_FILE) -> str:
 
 
 def parse_json(text: str, source: Path | str, line: int | None = None) -> Any:
-    """The value that a text holds as JSON; `line` is given where the text is one line of its source.
+    """Parse a text as JSON; `line` is its line number if it is one line of its source.
 
-    Refuses what JSON leaves open and readers answer in different ways: a key that stands twice, NaN and Infinity, half
-    of a surrogate pair.
+    Refuse what parsers treat differently: repeated keys, NaN and Infinity, half of a surrogate pair.
     """
     here = shown_path(source) if line is None else f"{shown_path(source)}, line {line}"
     try:
@@ -104,7 +103,7 @@ class RepeatedKeyError(Exception):
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The pairs of a JSON object as a dictionary; refuses a key that stands twice."""
+    """Return the pairs of a JSON object as a dictionary; refuse repeated keys."""
     made = dict(pairs)
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
@@ -118,7 +117,7 @@ def refuse_constant(name: str) -> None:
 
 
 def repeated_key(text: str) -> tuple[int, int]:
-    """Where the first key that stands twice in its object stands, both times; of a text that is JSON."""
+    """Return both positions of the first repeated key in a valid JSON text."""
     objects: list[dict[str, int] | None] = []
     for token in JSON_TOKEN.finditer(text):
         sign = token.group()
@@ -149,7 +148,7 @@ def half_a_pair(content: Any) -> str | None:
 
 
 def control_character(text: str) -> str | None:
-    """The first character of a text that no one types and no program agrees on: NUL, bell, escape, half a pair."""
+    """Return the first control character or lone surrogate in a text, if any: nobody types these on purpose."""
     found = CONTROL.search(text)
     if found:
         return found.group()
@@ -162,7 +161,7 @@ def lone_surrogate(text: str) -> str | None:
 
 
 def other_form(path: Path) -> str:
-    """A hint where, in place of a file that is not there, one lies whose name looks the same; else nothing."""
+    """Return a hint if a file with the same-looking name exists in place of a missing one; else nothing."""
     try:
         changed = path.parent.stat().st_mtime_ns
         there = names_in(path.parent, changed).get(looks(path.name), [])
@@ -177,7 +176,7 @@ def other_form(path: Path) -> str:
 
 @lru_cache(maxsize=8)
 def names_in(folder: Path, changed: int) -> dict[str, list[str]]:
-    """The names in a folder by what they look like; `changed` is the folder's time, so that a change is seen."""
+    """Return the names in a folder by how they look; `changed`, the folder's time, makes the cache see changes."""
     names: dict[str, list[str]] = {}
     for one in sorted(folder.iterdir()):
         names.setdefault(looks(one.name), []).append(one.name)

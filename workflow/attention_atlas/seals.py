@@ -1,4 +1,4 @@
-"""Seals: the hash of a file within the file, by which it is known to be whole wherever it was copied to.
+"""Seals: a file's hash within the file itself, so that it can be checked wherever it was copied.
 
 A seal is 64 digits after a mark: behind the end of netCDF, among the metadata of parquet, where other readers pass over
 it. The hash is that of the file with zeros in the place of the digits. No library is given a file whose seal is broken:
@@ -12,7 +12,7 @@ from pathlib import Path
 MARK = "atlas-sha256:"
 BLANK = MARK + 64 * "0"
 SEAL = re.compile(MARK.encode() + b"([0-9a-f]{64})")
-# The mark lies in so many last bytes of a file.
+# How many bytes at the end of a file are searched for the mark.
 END_BYTES = 2**22
 
 

@@ -59,7 +59,7 @@ def logged(log: Path | None) -> Iterator[logging.Logger]:
 
 
 class LogFile(logging.FileHandler):
-    """A log file that tells once where it cannot be written; a log that is lost ends no command."""
+    """A log file that warns once if it cannot be written, instead of ending the command."""
 
     lost = False
 
@@ -79,7 +79,7 @@ class LogFile(logging.FileHandler):
 
 
 def log_files(log: Path | None) -> list[logging.Handler]:
-    """The log file as a list of one; none where there is to be none, or where it cannot be opened."""
+    """Return the log file as a list of one; empty if none was asked for or it cannot be opened."""
     if log is None:
         return []
     try:
@@ -98,7 +98,7 @@ def tell_lost_log(log: Path, error: BaseException | None) -> None:
 
 @contextmanager
 def telling_disk_errors() -> Iterator[None]:
-    """Tell a full disk, and what the netCDF library finds damaged while it reads, as what a user can act on."""
+    """Turn a full disk, and damage that the netCDF library finds while reading, into an AtlasError."""
     try:
         yield
     except OSError as error:
@@ -122,7 +122,7 @@ def write_traceback(log: Path | None) -> None:
 
 
 def used_settings(settings: Path, keys: Iterable[str], study: "Study", logger: logging.Logger) -> "Declared":
-    """Read the declared settings of a command, of them what this study uses; tells of sample ids that it lacks."""
+    """Read a command's declared settings, reduced to what this study uses; log the sample ids that it lacks."""
     from attention_atlas.declared import read_declared
     from attention_atlas.inputs.used_settings import left_out, used_by
 

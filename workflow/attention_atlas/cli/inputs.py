@@ -84,7 +84,7 @@ def validate(
     output: Annotated[Path | None, typer.Option(help="What was found in order, a JSON file.")] = None,
     log: Log = None,
 ) -> None:
-    """Check a study: every row, image and mask, and what the settings name of it and want of its models."""
+    """Check a study: every row, image and mask, and whether the settings fit it and its models."""
     with logged(log) as logger:
         from attention_atlas.config import load_settings
         from attention_atlas.declared import as_values
@@ -115,7 +115,7 @@ def validate(
 
 
 def check_against(settings: "AllSettings", models_yaml: Path, study: "Study", logger: logging.Logger) -> None:
-    """Refuse what the settings want of a study, and its models cannot do; tell of contrasts that it cannot make."""
+    """Refuse settings that a study or its models cannot satisfy; log the contrasts that it cannot make."""
     from attention_atlas import preflight
     from attention_atlas.config import effective_entry, load_models
 
