@@ -176,6 +176,42 @@ def answer_of(text, answers):
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Step 1: look at the shapes. There are 4.", "4"),
+        ("In image 1 there are 4 shapes.", "4"),
+        ("In the image 3 shapes are red.", "3"),
+        ("1. The circle\n2. The square", None),
+        ("1) a circle 2) a square, so there are 2", "2"),
+        ("1. There is one shape.", "1"),
+        ("2 red and 1 blue, so three in total", "3"),
+        ("I count 2 circles and 1 square. Answer: 3", "3"),
+        ("There is 1 red and 1 blue shape. The answer is **2**.", "2"),
+    ],
+)
+def test_a_number_that_names_a_step_or_an_item_counts_nothing_and_an_announced_one_is_the_answer(text, expected):
+    assert answer_of(text, COUNTING) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("That's right, it's on the left.", "left"),
+        ("You're right, it is on the left", "left"),
+        ("Right, so it is on the left.", "left"),
+        ("Right. It is on the left of the image.", "left"),
+        ("Right.", "right"),
+        ("That's right.", "right"),
+        ("Right, not left", "right"),
+        ("It is on the right, the circle is left of it.", "right"),
+        ("The star that is right, top", "right"),
+    ],
+)
+def test_right_in_the_sense_of_yes_is_no_place(text, expected):
+    assert answer_of(text, SPATIAL) == expected
+
+
+@pytest.mark.parametrize(
     "hyphen", [*"-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d\u00ad_ \u00a0\u3000", "** **", " - "]
 )
 def test_hyphens_and_marks_of_any_sort_are_spaces_between_words(hyphen):

@@ -15,6 +15,8 @@ from attention_atlas.inputs.phrasing import (
     NUMBER_WORDS,
     boundaries,
     in_longer_number,
+    is_announced,
+    is_assent,
     is_denied,
     is_interjected,
     is_no_denial,
@@ -109,7 +111,8 @@ def given_answer(folded: Folded, known: Vocabulary) -> Candidate | None:
     left = not_denied(folded.text, candidates(folded.text, known), known.has_no)
     if not left:
         return None
-    first = left[0]
+    announced = [one for one in left if is_announced(folded.text, one.start, one.end)]
+    first = announced[0] if announced else left[0]
     if first.key in NO_WORDS and first.key in known.numbers and is_interjected(folded.text, first.end):
         return next((one for one in left if one.key in known.numbers and one.key not in NO_WORDS), first)
     return first
@@ -143,7 +146,7 @@ def stands_alone(
     if one.key in NO_WORDS:
         return not is_no_denial(text, one.end)
     if one.key not in known.numbers:
-        return True
+        return not (after is not None and is_assent(text, one.start, one.end))
     touching = [before is not None and before.end == one.start and is_counted(before, known)]
     touching += [after is not None and after.start == one.end and is_counted(after, known)]
     return not any(touching) and not in_longer_number(text, one.start, one.end)

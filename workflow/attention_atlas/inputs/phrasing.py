@@ -95,6 +95,18 @@ BETWEEN_BEFORE, BETWEEN_AFTER = re.compile(r"\bbetween\s+$"), re.compile(rf"\s+a
 PRONOUN_BEFORE = re.compile(r"\b(?:this|that|which|each|every|another|other|last|same)\s+$")
 THE_BEFORE = re.compile(r"\bthe\s+$")
 PLACE_AFTER = re.compile(r"\s+(?:on|in|at|to|near|next|closest|above|below|under|behind|with|that|which)\b")
+# "Step 1", "in image 2": the number is a name; "in the image 2 shapes are red" counts them.
+LABEL_BEFORE = re.compile(
+    r"(?<!\bthe\s)(?<!\bthis\s)\b(?:step|image|figure|fig\.?|picture|photo|question|option|panel|frame)\s+\#?$"
+)
+# "1. The circle 2. The square": the signs of a list.
+ITEM = re.compile(r"(?:^|(?<=\s))(\d{1,3})[.)]\s+(?=[^\W\d])")
+# What announces the answer of a text that has said more before.
+ANNOUNCEMENT = re.compile(r"\banswer\s*(?:is|:|=)(?:\s+(?:that\s+)?(?:there\s+(?:is|are)|it\s+is|the|a|an))?[^\w]*$")
+IN_TOTAL = re.compile(r"(?:\s+\w+)?\s+(?:in\s+total|altogether|in\s+all)\b")
+# "That's right, it is on the left": a word of agreement.
+ASSENT_BEFORE = re.compile(r"(?:\b(?:that'?s|that\s+is|you'?re|you\s+are|all|quite)\s+|^\W*)$")
+ASSENT_AFTER = re.compile(r"\s*(?:[,.!;:\u2014]|-\s)\s*(?:so\b|it\b|the\b|i\b|there\b|\w+'s\b)")
 # "10 - 12" is a range, "3 - 2 red and 1 blue" is a number and more.
 RANGE_BEFORE, RANGE_AFTER = re.compile(r"(\d{1,15})\s+-\s+$"), re.compile(r"\s+-\s+(\d{1,15})")
 # Words of one number side by side.
@@ -226,6 +238,8 @@ def in_longer_number(text: str, start: int, end: int) -> bool:
         return True
     if (BETWEEN_BEFORE.search(before) and BETWEEN_AFTER.match(after)) or in_range(found, before, after):
         return True
+    if LABEL_BEFORE.search(before) or is_item(text, start):
+        return True
     if found == "one" and (PRONOUN_BEFORE.search(before) or (THE_BEFORE.search(before) and PLACE_AFTER.match(after))):
         return True
     first, last = found.split()[0], found.split()[-1]
@@ -243,6 +257,27 @@ def in_range(found: str, before: str, after: str) -> bool:
     if not found.isdecimal():
         return False
     return bool((low and int(low[1]) < int(found)) or (high and int(found) < int(high[1])))
+
+
+def is_item(text: str, start: int) -> bool:
+    """Whether the number at `start` is the sign of an item in a list that begins with 1 and has a second item."""
+    items = [(match.start(1), int(match[1])) for match in ITEM.finditer(text)]
+    in_order = [number for _, number in items] == list(range(1, len(items) + 1))
+    return in_order and len(items) > 1 and start in {place for place, _ in items}
+
+
+def is_assent(text: str, start: int, end: int) -> bool:
+    """Whether the word at [start, end) is "right" in the sense of yes, before what is the case."""
+    before = text[max(0, start - WINDOW) : start]
+    if text[start:end] != "right" or not ASSENT_BEFORE.search(before):
+        return False
+    return ASSENT_AFTER.match(text, end) is not None
+
+
+def is_announced(text: str, start: int, end: int) -> bool:
+    """Whether the text says of the word at [start, end) that it is the answer, or the total."""
+    before = text[max(0, start - WINDOW) : start]
+    return ANNOUNCEMENT.search(before) is not None or IN_TOTAL.match(text, end) is not None
 
 
 def is_interjected(text: str, end: int) -> bool:
