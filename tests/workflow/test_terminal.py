@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from snakemake_logger_plugin_atlas import duration, reason_of, title
+from snakemake_logger_plugin_atlas import duration, reason_of, sentence_of, title
 
 WORKFLOW = """
     rule all:
@@ -62,6 +62,15 @@ def test_an_error_of_the_whole_run_is_told_in_full(tmp_path):
     assert code == 1
     assert any("MissingRuleException" in line for line in lines)
     assert any("nothing.that/is.made" in line for line in lines)
+
+
+def test_an_error_while_planning_is_its_sentence_alone():
+    message = (
+        'AtlasError in file "/a/Snakefile", line 24:\ndata/x: 1 problem(s)\n  no rows\n  File "/a/b.py", line 3, in c'
+    )
+    assert sentence_of(message) == "Error: data/x: 1 problem(s)\n  no rows"
+    other = 'ValueError in file "/a/Snakefile", line 24:\nx\n  File "/a/b.py", line 3, in c'
+    assert sentence_of(other) == other
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ class LogHandler(LogHandlerBase):
             return []  # the job itself is told, by `job_failed`
         if record.exception == FAILED and self.errors:
             return ["", *(f"{', '.join(names)} failed: {reason}" for reason, names in self.errors.items())]
-        return [record.getMessage()]
+        return [sentence_of(record.getMessage())]
 
 
 def title(rule: str, wildcards: dict[str, str] | None) -> str:
@@ -120,6 +120,14 @@ def title(rule: str, wildcards: dict[str, str] | None) -> str:
     run = " x ".join(values.pop(name) for name in ("study", "model") if name in values)
     part = values.pop("part", "").lstrip("/")
     return " ".join(text for text in (rule, run, part, *values.values()) if text)
+
+
+def sentence_of(message: str) -> str:
+    """Return what an error says, without Snakemake's frame where it is an error that a user can act on."""
+    lines = message.splitlines()
+    if not lines or not lines[0].startswith("AtlasError in file"):
+        return message
+    return ERROR + "\n".join(line for line in lines[1:] if not line.startswith('  File "'))
 
 
 def reason_of(logs: list[str]) -> str:
