@@ -20,6 +20,8 @@ from PIL import Image, ImageDraw
 
 from .conftest import ROOT, Clone
 
+pytestmark = pytest.mark.xdist_group("minimal")  # computed once, not by each worker
+
 SIDE = 256
 CIRCLE = (60, 60, 150, 150)
 QUESTIONS = {

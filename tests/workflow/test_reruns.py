@@ -295,7 +295,7 @@ def test_a_job_that_plans_anew_elsewhere_has_its_settings_too(project, tmp_path)
         (setting(statistics={"seed": 5}), "before: 'statistics.seed = 0' now: 'statistics.seed = 5'"),
         (setting(query_types=VOCABULARY), "before: 'query_types.recognition = ("),
         (setting(contrasts={"new": {}}), "before: <nothing exclusive> now: 'contrasts.new = ("),
-        (replaced(MODELS, "grid: .8, 8.", "grid: [6, 6]"), "before: 'model.grid = [8, 8]' now: 'model.grid = [6, 6]'"),
+        (replaced(MODELS, "grid: .8, 8.", "grid: [9, 9]"), "before: 'model.grid = [8, 8]' now: 'model.grid = [9, 9]'"),
         (replaced(SAMPLES, "How many shapes are in", "How many are in"), "before: 'rows = "),
     ],
 )
